@@ -1,0 +1,7 @@
+/// config
+#[derive(clap::Args)]
+pub struct Args {}
+
+pub fn run(_args: Args) -> anyhow::Result<()> {
+    Ok(())
+}
