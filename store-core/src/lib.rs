@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod clock;
+mod config;
 mod error;
 mod event;
 mod id;
@@ -16,6 +17,10 @@ mod retention;
 mod store;
 
 pub use clock::Clock;
+pub use config::{
+    BackendFields, Config, ConfigBuilder, ConfigError, ConfigErrors, Entry, Field, Kind, Off,
+    Origin, Position, Value,
+};
 pub use error::{Cause, Error, Result};
 pub use event::{
     EVENT_OVERHEAD_BYTES, Lease, LeaseState, Message, NewEvent, RawJson, STREAM_OVERHEAD_BYTES,
