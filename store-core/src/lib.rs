@@ -8,11 +8,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod backend;
 mod clock;
 mod config;
+mod engine;
 mod error;
 mod event;
 mod id;
+pub mod memory;
 mod retention;
 mod store;
 
@@ -21,6 +24,7 @@ pub use config::{
     BackendFields, Config, ConfigBuilder, ConfigError, ConfigErrors, Entry, Field, Kind, Off,
     Origin, Position, Value,
 };
+pub use engine::Engine;
 pub use error::{Cause, Error, Result};
 pub use event::{
     EVENT_OVERHEAD_BYTES, Lease, LeaseState, Message, NewEvent, RawJson, STREAM_OVERHEAD_BYTES,

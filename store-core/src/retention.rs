@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
+use crate::error::{Error, Result};
+
+const HOUR: Duration = Duration::from_hours(1);
 const MIB: u64 = 1024 * 1024;
 
 /// What is kept, and for how long. `None` turns a limit off.
@@ -119,4 +121,48 @@ pub struct Settings {
     pub limits: Limits,
     /// What an acknowledged event survives.
     pub durability: Durability,
+}
+
+impl Limits {
+    /// Refuses what is larger than `max_event_bytes`.
+    pub(crate) fn check_size(&self, field: &'static str, bytes: u64) -> Result<()> {
+        match self.max_event_bytes {
+            Some(allowed) if bytes > allowed => {
+                Err(Error::TooLarge { field, bytes, limit: "max_event_bytes", allowed })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Settings {
+    /// Refuses zeros: a limit that keeps or allows nothing is a mistake.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Retention { tombstone_ttl, .. } = self.retention;
+        let durations = [
+            ("stream_ttl", self.retention.stream_ttl),
+            ("completed_stream_ttl", self.retention.completed_stream_ttl),
+            ("event_ttl", self.retention.event_ttl),
+            ("tombstone_ttl", Some(tombstone_ttl)),
+            ("session_ttl", self.retention.session_ttl),
+            ("sweep_every", self.retention.sweep_every),
+        ];
+        let numbers = [
+            ("max_events_per_stream", self.retention.max_events_per_stream),
+            ("max_bytes_per_stream", self.retention.max_bytes_per_stream),
+            ("max_total_bytes", self.retention.max_total_bytes),
+            ("max_bytes_per_session", self.retention.max_bytes_per_session),
+            ("max_event_bytes", self.limits.max_event_bytes),
+            ("max_streams_per_session", self.limits.max_streams_per_session),
+            ("max_followers_per_session", self.limits.max_followers_per_session),
+        ];
+        let short = |ttl: Option<Duration>| ttl.is_some_and(|ttl| ttl < Duration::from_millis(1));
+        if let Some((field, _)) = durations.into_iter().find(|(_, ttl)| short(*ttl)) {
+            return Err(Error::invalid(field, "must be at least 1ms"));
+        }
+        if let Some((field, _)) = numbers.into_iter().find(|(_, number)| *number == Some(0)) {
+            return Err(Error::invalid(field, "must be at least 1; turn a limit off with None"));
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,304 @@
+//! Live events within the process: what writers publish, followers take.
+//!
+//! A topic exists while someone follows its stream. It holds the newest live events in a ring
+//! that all its followers share and that is bounded in bytes, so a slow follower delays no one
+//! and costs nothing: it finds the ring ahead of it and reads pages from the database again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::position::Position;
+use crate::backend::{StreamKey, Wakeup, event_bytes};
+use crate::error::{Error, Result};
+use crate::event::StoredEvent;
+use crate::id::{SessionId, StreamRef};
+
+/// Bytes of events that a topic's ring holds at most, beside its newest event.
+const RING_BYTES: u64 = 256 * 1024;
+
+/// An event as a writer publishes it.
+#[derive(Clone, Debug)]
+pub(super) struct LiveEvent {
+    pub(super) position: Position,
+    pub(super) event: StoredEvent,
+    pub(super) published_at: Instant,
+}
+
+/// All topics.
+pub(super) struct Hub {
+    /// Guards the registry; nothing awaits under it.
+    topics: Mutex<Registry>,
+    /// The number of open followers, for the task that listens to the backend's wake-ups.
+    followers: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Registry {
+    by_stream: HashMap<StreamRef, Entry>,
+    followers_of: HashMap<SessionId, u64>,
+}
+
+struct Entry {
+    topic: Arc<Topic>,
+    followers: usize,
+}
+
+/// What is live of one stream.
+pub(super) struct Topic {
+    /// Guards the ring; nothing awaits under it.
+    state: Mutex<TopicState>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct TopicState {
+    ring: VecDeque<LiveEvent>,
+    ring_bytes: u64,
+    /// The highest reader epoch seen, and the key it belongs to.
+    epoch: Option<(StreamKey, u64)>,
+    /// Take-overs of the stream while it was absent.
+    absent_take_overs: u64,
+    /// How often something happened that only the database can tell.
+    nudges: u64,
+}
+
+/// What a follower finds in its topic.
+pub(super) enum Taken {
+    /// The next events.
+    Events(Vec<LiveEvent>),
+    /// Nothing new.
+    Nothing,
+    /// Something new that is not here: read the database.
+    Elsewhere,
+    /// A newer follower took the stream over.
+    End,
+}
+
+/// A follower's hold on its topic; dropping it lets the topic go.
+pub(super) struct Subscription {
+    hub: Arc<Hub>,
+    topic: Arc<Topic>,
+    stream: StreamRef,
+    changed: watch::Receiver<()>,
+    seen_nudges: u64,
+}
+
+impl Hub {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { topics: Mutex::default(), followers: watch::Sender::new(0) })
+    }
+
+    /// Follows `stream`, unless its session has `limit` followers already.
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        stream: &StreamRef,
+        limit: Option<u64>,
+    ) -> Result<Subscription> {
+        let mut topics = lock(&self.topics);
+        if let Some(session) = &stream.session {
+            let count = topics.followers_of.entry(session.clone()).or_default();
+            if let Some(allowed) = limit.filter(|allowed| *count >= *allowed) {
+                return Err(Error::LimitReached { limit: "max_followers_per_session", allowed });
+            }
+            *count += 1;
+        }
+        let entry = topics.by_stream.entry(stream.clone()).or_insert_with(Entry::new);
+        entry.followers += 1;
+        let topic = entry.topic.clone();
+        let changed = topic.changed.subscribe();
+        self.followers.send_modify(|count| *count += 1);
+        drop(topics);
+        let seen_nudges = lock(&topic.state).nudges;
+        Ok(Subscription { hub: self.clone(), topic, stream: stream.clone(), changed, seen_nudges })
+    }
+
+    /// Gives `events`, one commit's of `stream`, to its followers.
+    pub(super) fn publish(&self, stream: &StreamRef, reader_epoch: u64, events: &[LiveEvent]) {
+        let Some(topic) = self.topic(stream) else { return };
+        let mut state = lock(&topic.state);
+        for live in events {
+            state.push(live.clone());
+        }
+        if let Some(last) = events.last() {
+            state.raise_epoch(last.position.key, reader_epoch);
+        }
+        drop(state);
+        topic.changed.send_replace(());
+    }
+
+    /// Whether anyone follows `stream`.
+    pub(super) fn is_followed(&self, stream: &StreamRef) -> bool {
+        *self.followers.borrow() > 0 && self.topic(stream).is_some()
+    }
+
+    /// Ends the followers of `stream` that are older than `epoch`.
+    pub(super) fn raise_epoch(&self, stream: &StreamRef, key: StreamKey, epoch: u64) {
+        if let Some(topic) = self.topic(stream) {
+            lock(&topic.state).raise_epoch(key, epoch);
+            topic.changed.send_replace(());
+        }
+    }
+
+    /// Makes the followers concerned read the database.
+    pub(super) fn wake(&self, wakeup: &Wakeup) {
+        match wakeup {
+            Wakeup::Any => {
+                let topics = lock(&self.topics);
+                topics.by_stream.values().for_each(|entry| entry.topic.nudge());
+            }
+            Wakeup::Stream(stream) => {
+                if let Some(topic) = self.topic(stream) {
+                    topic.nudge();
+                }
+            }
+        }
+    }
+
+    /// The number of open followers, as it changes.
+    pub(super) fn followers(&self) -> watch::Receiver<usize> {
+        self.followers.subscribe()
+    }
+
+    fn topic(&self, stream: &StreamRef) -> Option<Arc<Topic>> {
+        lock(&self.topics).by_stream.get(stream).map(|entry| entry.topic.clone())
+    }
+
+    fn unsubscribe(&self, stream: &StreamRef) {
+        let mut topics = lock(&self.topics);
+        if let Some(session) = &stream.session
+            && let Some(count) = topics.followers_of.get_mut(session)
+        {
+            *count -= 1;
+            if *count == 0 {
+                topics.followers_of.remove(session);
+            }
+        }
+        if let Some(entry) = topics.by_stream.get_mut(stream) {
+            entry.followers -= 1;
+            if entry.followers == 0 {
+                topics.by_stream.remove(stream);
+            }
+        }
+        self.followers.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Entry {
+    fn new() -> Self {
+        let topic = Topic { state: Mutex::default(), changed: watch::Sender::new(()) };
+        Self { topic: Arc::new(topic), followers: 0 }
+    }
+}
+
+impl Topic {
+    fn nudge(&self) {
+        lock(&self.state).nudges += 1;
+        self.changed.send_replace(());
+    }
+}
+
+impl TopicState {
+    fn push(&mut self, live: LiveEvent) {
+        if self.ring.back().is_some_and(|newest| newest.position.key != live.position.key) {
+            self.ring.clear();
+            self.ring_bytes = 0;
+        }
+        self.ring_bytes += cost(&live);
+        self.ring.push_back(live);
+        while self.ring_bytes > RING_BYTES && self.ring.len() > 1 {
+            if let Some(oldest) = self.ring.pop_front() {
+                self.ring_bytes -= cost(&oldest);
+            }
+        }
+    }
+
+    fn raise_epoch(&mut self, key: StreamKey, epoch: u64) {
+        match &mut self.epoch {
+            Some((of, highest)) if *of == key => *highest = (*highest).max(epoch),
+            other => *other = Some((key, epoch)),
+        }
+    }
+
+    /// The events of the ring after `seq`, if the next one is there.
+    fn after(&self, key: StreamKey, seq: u64) -> Vec<LiveEvent> {
+        if self.ring.front().is_none_or(|oldest| oldest.position.key != key) {
+            return Vec::new();
+        }
+        let Ok(next) = self.ring.binary_search_by_key(&(seq + 1), |live| live.position.seq) else {
+            return Vec::new();
+        };
+        // A writer publishes without holes; another instance's events in between make one.
+        let run = self.ring.iter().skip(next).zip(seq + 1..);
+        run.take_while(|(live, seq)| live.position.seq == *seq).map(|(l, _)| l.clone()).collect()
+    }
+
+    fn is_ahead(&self, key: StreamKey, seq: u64) -> bool {
+        self.ring.back().is_some_and(|l| l.position.key != key || l.position.seq > seq)
+    }
+}
+
+fn cost(live: &LiveEvent) -> u64 {
+    event_bytes(live.event.message.as_ref().map_or(0, |m| m.len() as u64))
+}
+
+impl Subscription {
+    /// What is new after `seq` of the stream with `key`, for a follower of `epoch`.
+    pub(super) fn take(&mut self, key: StreamKey, seq: u64, epoch: u64) -> Taken {
+        self.changed.mark_unchanged();
+        let state = lock(&self.topic.state);
+        if state.epoch.is_some_and(|(of, highest)| of == key && highest > epoch) {
+            return Taken::End;
+        }
+        let events = state.after(key, seq);
+        if !events.is_empty() {
+            return Taken::Events(events);
+        }
+        if self.seen_nudges != state.nudges || state.is_ahead(key, seq) {
+            self.seen_nudges = state.nudges;
+            return Taken::Elsewhere;
+        }
+        Taken::Nothing
+    }
+
+    /// Notes that the database is about to be read: what happened until now need not be told.
+    pub(super) fn before_reading(&mut self) {
+        self.changed.mark_unchanged();
+        self.seen_nudges = lock(&self.topic.state).nudges;
+    }
+
+    /// Ends the followers here that wait for the same absent stream; answers the count to compare
+    /// with [`absent_take_overs`](Self::absent_take_overs) later.
+    pub(super) fn take_over_absent(&self) -> u64 {
+        let mut state = lock(&self.topic.state);
+        state.absent_take_overs += 1;
+        let count = state.absent_take_overs;
+        drop(state);
+        self.topic.changed.send_replace(());
+        count
+    }
+
+    /// How often the stream was taken over while it was absent.
+    pub(super) fn absent_take_overs(&self) -> u64 {
+        lock(&self.topic.state).absent_take_overs
+    }
+
+    /// Waits until something may be new.
+    pub(super) async fn changed(&mut self) {
+        // The topic, which holds the sender, lives as long as this subscription.
+        let _ = self.changed.changed().await;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.unsubscribe(&self.stream);
+    }
+}
+
+/// Locks, also after a panic elsewhere: every critical section here leaves its data consistent.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

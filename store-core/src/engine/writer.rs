@@ -1,0 +1,250 @@
+//! Group commit: callers queue events, a writer commits all that wait in one batch.
+//!
+//! There is no timer: a batch is what arrived during the last commit, so a lone caller pays no
+//! extra latency. The queue is bounded in bytes; a full one makes callers wait.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::hub::LiveEvent;
+use super::position::Position;
+use super::{Shared, ids, metrics, settle};
+use crate::backend::{Appended, Backend, Group, PendingEvent, StreamKey, Tag, event_bytes};
+use crate::error::{Error, Result};
+use crate::event::{NewEvent, StoredEvent};
+use crate::id::{EventId, StreamRef};
+use crate::retention::Limits;
+
+/// Bytes that may wait in one writer's queue.
+const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
+
+/// A batch takes no more events once it holds as many bytes or events.
+const BATCH_BYTES: u64 = 1024 * 1024;
+const BATCH_EVENTS: usize = 1024;
+
+/// The callers' end of a writer.
+pub(super) struct WriterHandle {
+    queue: mpsc::UnboundedSender<Job>,
+    room: Arc<Semaphore>,
+}
+
+/// One event on its way, and its caller.
+struct Job {
+    stream: StreamRef,
+    event: NewEvent,
+    answer: oneshot::Sender<Result<EventId>>,
+    queued_at: Instant,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The callers of a group, in the order of its events.
+type Callers = Vec<(oneshot::Sender<Result<EventId>>, Instant)>;
+
+impl WriterHandle {
+    pub(super) fn spawn<B: Backend>(shared: &Arc<Shared<B>>) -> Self {
+        let (queue, jobs) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
+        shared
+            .tasks
+            .spawn(Writer { shared: shared.clone(), jobs, held_back: VecDeque::new() }.run());
+        Self { queue, room }
+    }
+
+    /// Queues `event` and waits for its commit. Dropping the call leaves the event to be stored
+    /// whole, or, before there was room for it, not at all.
+    pub(super) async fn store(
+        &self,
+        limits: &Limits,
+        stream: &StreamRef,
+        event: NewEvent,
+    ) -> Result<EventId> {
+        limits.check_size("message", event.message_bytes())?;
+        if let Some(lease) = &event.lease {
+            lease.check()?;
+        }
+        let queued_at = Instant::now();
+        let cost = u32::try_from(event_bytes(event.message_bytes())).unwrap_or(QUEUE_BYTES);
+        let room = self.room.clone().acquire_many_owned(cost.min(QUEUE_BYTES)).await;
+        let room = room.map_err(|_| Error::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        let job = Job { stream: stream.clone(), event, answer, queued_at, _room: room };
+        self.queue.send(job).map_err(|_| Error::Closed)?;
+        answered.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+struct Writer<B> {
+    shared: Arc<Shared<B>>,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    /// Jobs that could not join the last batch.
+    held_back: VecDeque<Job>,
+}
+
+impl<B: Backend> Writer<B> {
+    /// Commits batches until the engine stops and everything accepted is answered.
+    async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        while let Some(first) = self.next_job(&stop).await {
+            let jobs = self.fill_batch(first);
+            self.commit(jobs).await;
+        }
+    }
+
+    async fn next_job(&mut self, stop: &tokio_util::sync::CancellationToken) -> Option<Job> {
+        if let Some(job) = self.held_back.pop_front() {
+            return Some(job);
+        }
+        if !stop.is_cancelled() {
+            tokio::select! {
+                job = self.jobs.recv() => return job,
+                () = stop.cancelled() => {}
+            }
+        }
+        self.jobs.close();
+        self.jobs.recv().await
+    }
+
+    /// Adds to `first` what waits already.
+    fn fill_batch(&mut self, first: Job) -> Vec<Job> {
+        let mut bytes = event_bytes(first.event.message_bytes());
+        let mut jobs = vec![first];
+        while bytes < BATCH_BYTES && jobs.len() < BATCH_EVENTS {
+            let next = self.held_back.pop_front().or_else(|| self.jobs.try_recv().ok());
+            let Some(job) = next else { break };
+            bytes += event_bytes(job.event.message_bytes());
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    async fn commit(&mut self, jobs: Vec<Job>) {
+        let drawn = match ids::draw(jobs.len()) {
+            Ok(drawn) => drawn,
+            Err(error) => {
+                for job in jobs {
+                    let _ = job.answer.send(Err(error.clone()));
+                }
+                return;
+            }
+        };
+        let (groups, callers) = self.group(jobs, drawn);
+        let events: usize = callers.iter().map(Vec::len).sum();
+        let started = Instant::now();
+        let outcome = self.append(&groups).await;
+        metrics::committed(self.shared.backend.name(), events, started.elapsed());
+        for ((group, callers), result) in groups.into_iter().zip(callers).zip(outcome) {
+            self.answer(group, callers, result);
+        }
+    }
+
+    /// Sorts jobs into one group a stream. What follows a completing event in the same batch is
+    /// held back: it has to be refused by itself.
+    fn group(
+        &mut self,
+        jobs: Vec<Job>,
+        drawn: Vec<(StreamKey, Tag)>,
+    ) -> (Vec<Group>, Vec<Callers>) {
+        let mut index: HashMap<StreamRef, usize> = HashMap::with_capacity(jobs.len());
+        let (mut groups, mut callers) = (Vec::<Group>::new(), Vec::<Callers>::new());
+        for (job, (key, tag)) in jobs.into_iter().zip(drawn) {
+            let at = *index.entry(job.stream.clone()).or_insert(groups.len());
+            if at == groups.len() {
+                let candidate_key = self.shared.backend.place_key(&job.stream, key);
+                groups.push(Group { stream: job.stream.clone(), candidate_key, events: vec![] });
+                callers.push(Vec::new());
+            }
+            if groups[at].events.last().is_some_and(|event| event.completes_stream) {
+                self.held_back.push_back(job);
+                continue;
+            }
+            groups[at].events.push(pending(job.event, tag));
+            callers[at].push((job.answer, job.queued_at));
+        }
+        (groups, callers)
+    }
+
+    /// Commits `groups` and answers each. If the database refuses the whole batch for good, each
+    /// group gets a commit of its own, so that one caller's bad event fails no other's.
+    async fn append(&self, groups: &[Group]) -> Vec<Result<Appended>> {
+        match self.append_once(groups).await {
+            Ok(results) => results,
+            Err(Error::Backend { .. }) if groups.len() > 1 => {
+                let mut results = Vec::with_capacity(groups.len());
+                for group in groups {
+                    let alone = self.append_once(std::slice::from_ref(group)).await;
+                    results.push(alone.and_then(|mut one| one.swap_remove(0)));
+                }
+                results
+            }
+            Err(error) => groups.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    async fn append_once(&self, groups: &[Group]) -> Result<Vec<Result<Appended>>> {
+        let shared = &self.shared;
+        match shared.backend.append(groups, &shared.settings).await {
+            Err(Error::OutcomeUnknown { message, cause }) => {
+                let unknown = Error::OutcomeUnknown { message, cause };
+                Ok(settle::look_again(&*shared.backend, groups, &unknown).await)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Publishes a stored group, then answers its callers.
+    fn answer(&self, group: Group, callers: Callers, result: Result<Appended>) {
+        let backend = self.shared.backend.name();
+        let appended = match result {
+            Ok(appended) => appended,
+            Err(error) => {
+                metrics::refused(backend, callers.len(), &error);
+                for (caller, _) in callers {
+                    let _ = caller.send(Err(error.clone()));
+                }
+                return;
+            }
+        };
+        let followed = self.shared.hub.is_followed(&group.stream);
+        let mut live = Vec::new();
+        for ((event, (caller, queued_at)), seq) in
+            group.events.into_iter().zip(callers).zip(appended.first_seq..)
+        {
+            let position = Position { key: appended.key, seq, tag: event.tag };
+            let id = position.to_event_id();
+            if followed {
+                let event = stored(&event, id.clone(), seq, &appended);
+                live.push(LiveEvent { position, event, published_at: Instant::now() });
+            }
+            metrics::appended(backend, queued_at.elapsed());
+            // A caller that went away does not mind.
+            let _ = caller.send(Ok(id));
+        }
+        if followed {
+            self.shared.hub.publish(&group.stream, appended.reader_epoch, &live);
+        }
+    }
+}
+
+fn pending(event: NewEvent, tag: Tag) -> PendingEvent {
+    PendingEvent {
+        tag,
+        message: event.message,
+        retry_ms: event.retry.map(|r| u64::try_from(r.as_millis()).unwrap_or(u64::MAX)),
+        lease: event.lease,
+        completes_stream: event.completes_stream,
+    }
+}
+
+fn stored(event: &PendingEvent, id: EventId, seq: u64, appended: &Appended) -> StoredEvent {
+    StoredEvent {
+        id,
+        seq,
+        stored_at: appended.stored_at,
+        message: event.message.clone(),
+        retry: event.retry_ms.map(std::time::Duration::from_millis),
+        completes_stream: event.completes_stream,
+    }
+}

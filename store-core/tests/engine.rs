@@ -1,0 +1,86 @@
+//! The engine over the in-memory backend, where the compliance suite does not look: sharing a
+//! commit, refusing by itself, counting, ending.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use mcp_event_store_core::memory::MemoryBackend;
+use mcp_event_store_core::{
+    Clock, Engine, Error, EventStore, EventStoreExt, Maintenance, Message, NewEvent, ReplayMode,
+    Retention, Settings, StreamId, StreamRef, Verdict,
+};
+
+fn engine(settings: Settings) -> Arc<Engine<MemoryBackend>> {
+    Engine::open(MemoryBackend::new(Clock::manual()), settings).unwrap()
+}
+
+fn quiet() -> Settings {
+    Settings { retention: Retention::keep_everything(), ..Settings::default() }
+}
+
+fn stream(name: &str) -> StreamRef {
+    StreamRef::sessionless(StreamId::new(name).unwrap())
+}
+
+fn event(n: usize) -> NewEvent {
+    NewEvent::message(Message::from_value(&n).unwrap())
+}
+
+#[tokio::test]
+async fn what_follows_a_completing_event_in_its_batch_is_refused_by_itself() {
+    let engine = engine(quiet());
+    let name = stream("a");
+    let stores = [event(1), event(2).completing(), event(3), event(4)];
+    let results =
+        futures_util::future::join_all(stores.map(|event| engine.store_event(&name, event))).await;
+    assert!(results[0].is_ok() && results[1].is_ok());
+    assert!(results[2..].iter().all(|result| matches!(result, Err(Error::StreamComplete))));
+    assert_eq!(engine.read_to_vec(&name).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_replay_of_many_pages_counts_what_it_gives() {
+    let engine = engine(quiet());
+    let name = stream("long");
+    let first = engine.store_event(&name, event(0)).await.unwrap();
+    for n in 1..=1000 {
+        engine.store_event(&name, event(n)).await.unwrap();
+    }
+    let replay =
+        engine.replay_events_after(name.scope(), &first, ReplayMode::Stored).await.unwrap();
+    assert_eq!(replay.verdict, Verdict::Recovered { events: 1000 });
+    let seqs: Vec<_> = replay.events.map(|event| event.unwrap().seq).collect().await;
+    assert_eq!(seqs, (2..=1001).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_ends_its_followers_and_tasks() {
+    let engine = engine(Settings::default());
+    let mut replay = engine.read_stream(&stream("a"), ReplayMode::follow()).await.unwrap();
+    engine.store_event(&stream("a"), event(1)).await.unwrap();
+    assert!(replay.events.next().await.unwrap().is_ok());
+    drop(engine);
+    let end = tokio::time::timeout(Duration::from_secs(5), replay.events.next()).await;
+    assert!(end.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_closed_engine_says_so() {
+    let engine = engine(quiet());
+    engine.store_event(&stream("a"), event(1)).await.unwrap();
+    engine.close().await.unwrap();
+    engine.close().await.unwrap();
+    assert!(matches!(engine.store_event(&stream("a"), event(2)).await, Err(Error::Closed)));
+    assert!(matches!(engine.ping().await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn zero_settings_are_refused_by_name() {
+    let retention = Retention { tombstone_ttl: Duration::ZERO, ..Retention::default() };
+    let settings = Settings { retention, ..Settings::default() };
+    let error = Engine::open(MemoryBackend::new(Clock::system()), settings).err().unwrap();
+    assert!(error.to_string().contains("tombstone_ttl"), "{error}");
+}
