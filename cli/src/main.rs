@@ -1,18 +1,60 @@
 //! The `mcp-event-store` command.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 mod config;
 mod demo;
+mod report;
 mod serve;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 /// Durable, resumable SSE streams for MCP servers.
+///
+/// An MCP server that speaks Streamable HTTP may close the connection of a running request; the
+/// client comes back with Last-Event-ID and expects every message that it missed, from whichever
+/// server it reaches. This command shows that working, and checks the configuration behind it.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    name = "mcp-event-store",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = SUMMARY,
+    after_long_help = HELP
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const SUMMARY: &str = "Start with `mcp-event-store demo`; `--help` says more than `-h`.";
+
+const HELP: &str = "\
+Examples:
+  mcp-event-store demo
+      See a client resume, without loss, after its server was killed
+  mcp-event-store serve --store sqlite:///var/lib/mcp/events.db --listen 127.0.0.1:8000
+      Serve a small MCP server at http://127.0.0.1:8000/mcp
+  mcp-event-store config show --config events.toml
+      Show every setting, its value, and where that came from
+
+Stores:
+  memory://       nothing survives the process; for trying out and for tests
+  sqlite://PATH   one file, on one machine
+
+Configuration, each overriding the one before:
+  defaults < TOML file < environment (MCP_EVENT_STORE_STREAM_TTL=2h) < URL (?stream_ttl=2h)
+
+Exit codes:
+  0  it worked
+  1  it failed while it ran: the store could not be reached, the demo lost an event
+  2  wrong usage, input or configuration: trying again will not help
+
+An error is one line on stderr that begins with `error:`; a configuration with several faults gives
+a line for each. Passwords and the query of a URL are never printed.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -22,10 +64,24 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return report::usage(&error),
+    };
+    let result = match cli.command {
         Command::Serve(args) => serve::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Config(args) => config::run(args),
+    };
+    report::exit_code(result)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        super::Cli::command().debug_assert();
     }
 }

@@ -1,8 +1,8 @@
 //! Values that would contradict each other: what was given is refused, what was not given fits.
 //!
-//! Only sizes can contradict. An event larger than what its stream may keep would be accepted and
-//! then trimmed, and likewise up the chain. Times do not contradict each other, whatever their
-//! order: each counts from a moment of its own. A limit that is off takes no part.
+//! Only sizes can contradict. An event larger than what its stream may keep would push all others
+//! out of it, and likewise up the chain. Times do not contradict each other, whatever their order:
+//! each counts from a moment of its own. A limit that is off takes no part.
 
 use std::collections::BTreeMap;
 
