@@ -1,0 +1,63 @@
+//! What a server author can tune in the adapter. Retention belongs to the store.
+
+use std::time::Duration;
+
+/// Settings of a [`DurableSessionManager`](crate::DurableSessionManager).
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DurableSessionConfig {
+    /// How long a client waits before it reconnects: the SSE `retry` of priming events and of
+    /// resumed connections. Default 3 s.
+    pub retry: Duration,
+    /// How long a running request's stream outlives a server that died without a word; after it,
+    /// another instance ends the stream with an error. Renewed every third of it. Default 30 s.
+    pub lease_ttl: Duration,
+    /// A session without open requests, connections or messages for this long leaves this
+    /// instance's memory; its next request restores it from the store. `None` keeps it. Default
+    /// 5 minutes.
+    pub idle_timeout: Option<Duration>,
+    /// How long an append waits for a store that is slow or away, before the sender hears of it.
+    /// Default 10 s.
+    pub store_timeout: Duration,
+}
+
+impl Default for DurableSessionConfig {
+    fn default() -> Self {
+        Self {
+            retry: Duration::from_secs(3),
+            lease_ttl: Duration::from_secs(30),
+            idle_timeout: Some(Duration::from_mins(5)),
+            store_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl DurableSessionConfig {
+    /// Sets [`retry`](Self::retry).
+    #[must_use]
+    pub fn with_retry(mut self, retry: Duration) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets [`lease_ttl`](Self::lease_ttl).
+    #[must_use]
+    pub fn with_lease_ttl(mut self, lease_ttl: Duration) -> Self {
+        self.lease_ttl = lease_ttl;
+        self
+    }
+
+    /// Sets [`idle_timeout`](Self::idle_timeout).
+    #[must_use]
+    pub fn with_idle_timeout(mut self, idle_timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = idle_timeout.into();
+        self
+    }
+
+    /// Sets [`store_timeout`](Self::store_timeout).
+    #[must_use]
+    pub fn with_store_timeout(mut self, store_timeout: Duration) -> Self {
+        self.store_timeout = store_timeout;
+        self
+    }
+}

@@ -1,0 +1,64 @@
+//! Keeps a session's record and standalone stream from expiring while it is used here, and lets
+//! it go when it is not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::session::Session;
+
+/// Runs until the session ends.
+pub(crate) async fn run(session: Arc<Session>) {
+    let ended = session.ended.clone();
+    ended.run_until_cancelled(keep(&session)).await;
+}
+
+async fn keep(session: &Session) {
+    let mut record = Record::Unseen;
+    let mut renewed = Instant::now();
+    loop {
+        sleep(period(session)).await;
+        let last_used = session.last_used();
+        if session.context.config.idle_timeout.is_some_and(|idle| last_used.elapsed() >= idle) {
+            tracing::debug!(session = ?session.id, "idle: left to the store");
+            return session.end();
+        }
+        if last_used > renewed && renewed.elapsed() >= session.context.config.lease_ttl {
+            renewed = Instant::now();
+            record = renew(session, record).await;
+        }
+        if record == Record::Gone {
+            tracing::debug!(session = ?session.id, "deleted or expired elsewhere");
+            return session.end();
+        }
+    }
+}
+
+/// How often to look: the lease's pace, and often enough not to miss the idle timeout by much.
+fn period(session: &Session) -> Duration {
+    let config = &session.context.config;
+    config.idle_timeout.map_or(config.lease_ttl, |idle| config.lease_ttl.min(idle / 4))
+}
+
+/// What is known of the session's record. It is stored some time after the session began, or
+/// never if rmcp was not given a session store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Record {
+    Unseen,
+    Seen,
+    Gone,
+}
+
+/// Renews the record and the standalone stream.
+async fn renew(session: &Session, record: Record) -> Record {
+    let context = &session.context;
+    if let Ok(standalone) = session.standalone() {
+        let _ = context.events.renew(&standalone, &context.standalone_lease(&session.id)).await;
+    }
+    match (context.sessions.touch(&session.id).await, record) {
+        (Ok(true), _) => Record::Seen,
+        (Ok(false), Record::Seen) => Record::Gone,
+        (_, record) => record,
+    }
+}

@@ -1,0 +1,181 @@
+//! The one writer of a stream: stores events in the order in which they were sent.
+//!
+//! Senders route and enqueue without waiting, so that order is theirs, and then wait for their
+//! own event. A slow store holds up this stream's senders and nobody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_event_store_core::{
+    Error as StoreError, EventId, Lease, LeaseState, NewEvent, Result as StoreResult, StreamRef,
+};
+use rmcp::model::{RequestId, ServerJsonRpcMessage};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::{failure, wire};
+
+/// The first and the longest pause between two tries to reach the store.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// An event on its way to the writer.
+pub(crate) struct Append {
+    event: NewEvent,
+    stored: oneshot::Sender<StoreResult<()>>,
+}
+
+/// The sending side of a stream's queue. When the last one is dropped before a completing event,
+/// the request was abandoned.
+#[derive(Clone)]
+pub(crate) struct WriterHandle {
+    queue: mpsc::UnboundedSender<Append>,
+}
+
+impl WriterHandle {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Append>) {
+        let (queue, appends) = mpsc::unbounded_channel();
+        (Self { queue }, appends)
+    }
+
+    /// Takes a place in the stream's order at once.
+    pub(crate) fn enqueue(&self, event: NewEvent) -> Stored {
+        let (stored, outcome) = oneshot::channel();
+        // A writer that is gone drops `stored`, which is how the waiting side learns of it.
+        let _ = self.queue.send(Append { event, stored });
+        Stored::Later(outcome)
+    }
+
+    pub(crate) fn same_stream(&self, other: &Self) -> bool {
+        self.queue.same_channel(&other.queue)
+    }
+}
+
+/// An event's outcome: known already, or known once the writer has come to it.
+pub(crate) enum Stored {
+    Now(Result<()>),
+    Later(oneshot::Receiver<StoreResult<()>>),
+}
+
+impl Stored {
+    pub(crate) async fn wait(self) -> Result<()> {
+        match self {
+            Self::Now(outcome) => outcome,
+            Self::Later(outcome) => Ok(outcome.await.map_err(|_| Error::SessionEnded)??),
+        }
+    }
+}
+
+/// What becomes of a stream whose session ends here.
+pub(crate) enum Kind {
+    /// A request's stream: its client waits for an answer, so it gets an error.
+    Request(RequestId),
+    /// The standalone stream: it never completes, another instance may go on with it.
+    Standalone,
+}
+
+/// The task that writes one stream.
+pub(crate) struct Writer {
+    pub(crate) context: Arc<Context>,
+    pub(crate) stream: StreamRef,
+    pub(crate) kind: Kind,
+    pub(crate) lease: Lease,
+    /// Ends the session here when the store says that it was deleted.
+    pub(crate) session_ended: CancellationToken,
+}
+
+impl Writer {
+    /// Stores what is enqueued until the stream is complete or its last sender is gone.
+    pub(crate) async fn run(self, mut appends: mpsc::UnboundedReceiver<Append>) {
+        while let Some(append) = self.next(&mut appends).await {
+            let completes = append.event.completes_stream;
+            let outcome = self.store(append.event).await;
+            if completes && let Err(error) = &outcome {
+                self.complete_after(error).await;
+            }
+            let _ = append.stored.send(outcome.map(drop));
+            if completes {
+                return;
+            }
+        }
+        if let Kind::Request(request) = &self.kind {
+            self.complete_with(&failure::interrupted(request.clone())).await;
+        }
+    }
+
+    /// The next event, while the lease on a silent request's stream is renewed.
+    async fn next(&self, appends: &mut mpsc::UnboundedReceiver<Append>) -> Option<Append> {
+        if matches!(self.kind, Kind::Standalone) {
+            return appends.recv().await;
+        }
+        loop {
+            tokio::select! {
+                biased;
+                append = appends.recv() => return append,
+                () = sleep(self.lease.ttl / 3) => self.renew().await,
+            }
+        }
+    }
+
+    async fn renew(&self) {
+        match self.context.events.renew(&self.stream, &self.lease).await {
+            Ok(LeaseState::Held) => {}
+            Ok(state) => tracing::warn!(stream = ?self.stream, ?state, "lost the lease"),
+            Err(error) => tracing::warn!(stream = ?self.stream, %error, "cannot renew the lease"),
+        }
+    }
+
+    /// Stores `event`, trying again for `store_timeout` while the store is away.
+    pub(crate) async fn store(&self, event: NewEvent) -> StoreResult<EventId> {
+        let event = event.with_lease(self.lease.clone());
+        let deadline = Instant::now() + self.context.config.store_timeout;
+        let mut pause = PAUSE.0;
+        loop {
+            let append = self.context.events.store_event(&self.stream, event.clone());
+            let outcome = timeout_at(deadline, append).await.unwrap_or_else(|_| Err(too_slow()));
+            let patient = Instant::now() + pause < deadline;
+            match outcome {
+                Err(error) if error.is_retryable() && patient => sleep(pause).await,
+                outcome => return outcome.inspect_err(|error| self.note(error)),
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    fn note(&self, error: &StoreError) {
+        tracing::warn!(stream = ?self.stream, %error, "an event was not stored");
+        if matches!(error, StoreError::SessionDeleted) {
+            self.session_ended.cancel();
+        }
+    }
+
+    /// The completing event was refused: the client gets an error in its place.
+    async fn complete_after(&self, error: &StoreError) {
+        if let Kind::Request(request) = &self.kind {
+            self.complete_with(&failure::not_stored(request.clone(), error)).await;
+        }
+    }
+
+    /// Stores `message` as the stream's end, however long the store stays away: without an end a
+    /// client would come back for ever. If the stream turns out to be complete, that is the end.
+    async fn complete_with(&self, message: &ServerJsonRpcMessage) {
+        let Ok(json) = wire::encode(message) else { return };
+        let event = NewEvent::message(json).completing();
+        loop {
+            match self.store(event.clone()).await {
+                Err(StoreError::Unavailable { .. } | StoreError::OutcomeUnknown { .. }) => {
+                    sleep(PAUSE.1).await;
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// A dropped append may have been stored all the same.
+fn too_slow() -> StoreError {
+    let message = "the store did not answer within store_timeout".into();
+    StoreError::OutcomeUnknown { message, cause: None }
+}
