@@ -1,0 +1,209 @@
+//! An MCP client that shows every SSE event as it came.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use sse_stream::{Sse as RawEvent, SseStream};
+
+use super::{Server, within_deadline};
+
+pub const LATEST: &str = "2025-11-25";
+
+/// One client, with one session once it is initialized.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    pub url: String,
+    pub session: String,
+    pub version: &'static str,
+}
+
+impl Client {
+    /// Opens a session on `server`.
+    pub async fn connect(server: &Server) -> Self {
+        Self::connect_with(&server.url(), LATEST).await
+    }
+
+    pub async fn connect_with(url: &str, version: &'static str) -> Self {
+        let http = reqwest::Client::new();
+        let mut client = Self { http, url: url.into(), session: String::new(), version };
+        let params = json!({
+            "protocolVersion": version,
+            "capabilities": {},
+            "clientInfo": { "name": "test", "version": "0" },
+        });
+        let response = client.post_raw(&request(0, "initialize", &params)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        client.session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        let events = Sse::new(response).rest().await;
+        assert_eq!(events[0].json()["result"]["protocolVersion"], version);
+        client.notify("notifications/initialized", &json!({})).await;
+        client
+    }
+
+    /// The same session on another server instance.
+    pub fn at(&self, server: &Server) -> Self {
+        Self { url: server.url(), ..self.clone() }
+    }
+
+    fn request(&self, method: Method) -> RequestBuilder {
+        let mut request = self
+            .http
+            .request(method, &self.url)
+            .header(ACCEPT, "application/json, text/event-stream");
+        if !self.session.is_empty() {
+            request = request
+                .header("mcp-session-id", &self.session)
+                .header("mcp-protocol-version", self.version);
+        }
+        request
+    }
+
+    async fn post_raw(&self, message: &Value) -> Response {
+        let request = self.request(Method::POST).header(CONTENT_TYPE, "application/json");
+        within_deadline("a POST's answer", request.body(message.to_string()).send()).await.unwrap()
+    }
+
+    /// Posts a request; its events come as they are sent.
+    pub async fn post(&self, message: &Value) -> Sse {
+        Sse::new(self.post_raw(message).await)
+    }
+
+    /// Calls a tool with progress; the token is the ID as text.
+    pub async fn call(&self, id: i64, tool: &str, n: u64) -> Sse {
+        self.post(&call(id, tool, n)).await
+    }
+
+    pub async fn notify(&self, method: &str, params: &Value) {
+        let message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
+        assert_eq!(self.post_raw(&message).await.status(), StatusCode::ACCEPTED);
+    }
+
+    /// Answers a request of the server.
+    pub async fn answer(&self, id: &Value) {
+        let message = json!({ "jsonrpc": "2.0", "id": id, "result": {} });
+        assert_eq!(self.post_raw(&message).await.status(), StatusCode::ACCEPTED);
+    }
+
+    pub fn get(&self, last_event_id: Option<&str>) -> RequestBuilder {
+        let request = self.request(Method::GET);
+        match last_event_id {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        }
+    }
+
+    pub async fn get_raw(&self, last_event_id: Option<&str>) -> Response {
+        within_deadline("a GET's answer", self.get(last_event_id).send()).await.unwrap()
+    }
+
+    /// The standalone stream.
+    pub async fn listen(&self) -> Sse {
+        Sse::new(self.get_raw(None).await)
+    }
+
+    pub async fn resume(&self, last_event_id: &str) -> Sse {
+        Sse::new(self.get_raw(Some(last_event_id)).await)
+    }
+
+    pub async fn delete(&self) -> StatusCode {
+        within_deadline("a DELETE", self.request(Method::DELETE).send()).await.unwrap().status()
+    }
+}
+
+pub fn request(id: i64, method: &str, params: &Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
+}
+
+fn call(id: i64, tool: &str, n: u64) -> Value {
+    let params = json!({
+        "name": tool,
+        "arguments": { "n": n },
+        "_meta": { "progressToken": id.to_string() },
+    });
+    request(id, "tools/call", &params)
+}
+
+/// One SSE event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    pub id: Option<String>,
+    pub data: String,
+    pub retry: Option<u64>,
+}
+
+impl Event {
+    pub fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_else(|| panic!("no ID: {self:?}"))
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|_| panic!("no message: {self:?}"))
+    }
+
+    /// In short: a progress value, "result", "error", a method, or "-" for no message.
+    pub fn brief(&self) -> String {
+        if self.data.is_empty() {
+            return "-".into();
+        }
+        let json = self.json();
+        match json["method"].as_str() {
+            Some("notifications/progress") => json["params"]["progress"].to_string(),
+            Some(method) => method.to_owned(),
+            None if json["error"].is_object() => "error".into(),
+            None => "result".into(),
+        }
+    }
+}
+
+/// An SSE response. Dropping it drops the connection.
+pub struct Sse {
+    status: StatusCode,
+    events: Pin<Box<dyn Stream<Item = Result<RawEvent, sse_stream::Error>> + Send>>,
+}
+
+impl Sse {
+    fn new(response: Response) -> Self {
+        let status = response.status();
+        Self { status, events: Box::pin(SseStream::from_bytes_stream(response.bytes_stream())) }
+    }
+
+    /// The next event; `None` when the server has ended the stream.
+    pub async fn next(&mut self) -> Option<Event> {
+        assert_eq!(self.status, StatusCode::OK);
+        loop {
+            let event = within_deadline("an event", self.events.next()).await?.unwrap();
+            // A keep-alive comment comes as a block without fields.
+            if event.id.is_some() || event.data.is_some() || event.retry.is_some() {
+                let (id, retry) = (event.id, event.retry);
+                return Some(Event { id, data: event.data.unwrap_or_default(), retry });
+            }
+        }
+    }
+
+    /// The next `n` events.
+    pub async fn take(&mut self, n: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        while events.len() < n {
+            events.push(self.next().await.unwrap_or_else(|| panic!("ended after {events:?}")));
+        }
+        events
+    }
+
+    /// Everything until the server ends the stream.
+    pub async fn rest(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await {
+            events.push(event);
+        }
+        events
+    }
+}
+
+/// Events in short.
+pub fn briefs(events: &[Event]) -> Vec<String> {
+    events.iter().map(Event::brief).collect()
+}

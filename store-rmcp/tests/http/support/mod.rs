@@ -1,0 +1,34 @@
+//! A server with scripted tools, and a client that shows what is on the wire.
+
+mod client;
+mod place;
+mod proxy;
+mod server;
+mod tools;
+
+use std::time::Duration;
+
+pub use client::{Client, Event, Sse, briefs, request};
+pub use place::Place;
+pub use proxy::Proxy;
+pub use server::Server;
+
+/// Longer than anything here takes on a busy machine; reached only by a failing test.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for `future`, but not for ever.
+pub async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
+}
+
+/// Looks again and again until `done`, but not for ever.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
+    within_deadline(what, async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+}
