@@ -1,4 +1,4 @@
-//! The guide to the configuration says what the table of fields says.
+//! The guide to the configuration and the README say what the table of fields says.
 //!
 //! `MCP_EVENT_STORE_TEST_UPDATE_DOCS=1 cargo test --release -p mcp-event-store-cli` writes the
 //! guide's table anew.
@@ -7,9 +7,10 @@
 
 use std::fmt::Write as _;
 
-use mcp_event_store::{Entry, Off};
+use mcp_event_store::{Entry, Off, Origin};
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 const BEGIN: &str = "<!-- fields: begin -->\n";
 const END: &str = "<!-- fields: end -->\n";
 
@@ -48,5 +49,18 @@ fn the_guide_lists_every_field() {
         std::fs::write(GUIDE, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
     } else {
         assert_eq!(listed, table, "docs/configuration.md differs; see the top of this test");
+    }
+}
+
+#[test]
+fn the_readme_lists_every_common_field_with_its_default() {
+    let readme = std::fs::read_to_string(README).unwrap();
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (listed, _) = rest.split_once("```").unwrap();
+    let config = mcp_event_store::config().toml("README.md", listed).load().unwrap();
+    let common = |entry: &Entry<'_>| ["", "retention", "limits"].contains(&entry.field.section);
+    for entry in config.entries().filter(common) {
+        assert_eq!(entry.value, entry.field.default, "{}", entry.field.path());
+        assert!(matches!(entry.origin, Origin::File { .. }), "{} is missing", entry.field.path());
     }
 }

@@ -1,5 +1,6 @@
 //! The first source: a TOML file. Everything that is wrong in it is reported, with its place.
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -61,10 +62,19 @@ impl Reader<'_> {
         for error in &syntax_errors {
             let offset = error.span().map_or(self.text.len(), |span| span.start);
             let reason = format!("{}; correct the TOML", error.message());
-            findings.refuse(self.origin(offset), None, reason);
+            findings.refuse(self.origin(offset), self.key_on_line_of(offset), reason);
         }
         self.read_top(document.get_ref(), findings);
         drop_echoes(&mut findings.errors, first, syntax_errors.len());
+    }
+
+    /// The field that a line with a syntax error seems to be about.
+    fn key_on_line_of(&self, offset: usize) -> Option<String> {
+        let before = self.text.get(..offset)?;
+        let line = self.text.get(before.rfind('\n').map_or(0, |newline| newline + 1)..)?;
+        let (key, _) = line.lines().next()?.split_once('=')?;
+        let names = |field: &&Field| [field.key, &field.path()].contains(&key.trim());
+        self.registry.fields().find(names).map(Field::path)
     }
 
     fn origin(&self, offset: usize) -> Origin {
@@ -143,14 +153,21 @@ impl Reader<'_> {
     }
 }
 
-/// Sorts the errors of a file, which begin at `first`, by their place, and drops those that one of
-/// its syntax errors, which come first, explains because it is on the same line.
+/// Sorts the errors of a file, which begin at `first`, by their place. Of those on a line with a
+/// syntax error, which come first, only that one is kept: it explains the others.
 fn drop_echoes(errors: &mut Vec<ConfigError>, first: usize, syntax_errors: usize) {
     let mut of_file = errors.split_off(first);
-    let others = of_file.split_off(syntax_errors);
-    let line = |error: &ConfigError| place(error).map(|position| position.line);
-    let broken_lines: Vec<_> = of_file.iter().map(line).collect();
-    of_file.extend(others.into_iter().filter(|error| !broken_lines.contains(&line(error))));
+    let mut broken_lines = HashSet::new();
+    let mut index = 0;
+    of_file.retain(|error| {
+        index += 1;
+        let line = place(error).map(|position| position.line);
+        if index <= syntax_errors {
+            broken_lines.insert(line)
+        } else {
+            !broken_lines.contains(&line)
+        }
+    });
     of_file.sort_by_key(place);
     errors.append(&mut of_file);
 }

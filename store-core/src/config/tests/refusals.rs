@@ -250,6 +250,18 @@ fn all_problems_of_a_file_in_the_order_of_its_lines() {
 }
 
 #[test]
+fn broken_toml_once_a_line_and_with_its_key() {
+    let text = "[retention]\r\nstream_ttl = 1h\r\nevent_ttl=\"2h\r\nmax_total_bytes = 1..2\r\n";
+    let starts =
+        ["2:14: retention.stream_ttl: ", "3:15: retention.event_ttl: ", "4:21: retention."];
+    let messages = messages(from_toml(text));
+    assert_eq!(messages.len(), starts.len(), "{messages:?}");
+    for (message, start) in messages.iter().zip(starts) {
+        assert!(message.starts_with(&format!("f.toml:{start}")), "{message}");
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read() {
     for (path, part) in [("/nowhere/f.toml", "check the path"), ("/", "check the path")] {
         let message = message(Config::builder().file(path).load());
