@@ -152,6 +152,18 @@ impl Error {
         backend, Backend
     }
 
+    /// The driver's error, for a caller that knows its type.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        match self {
+            Self::Unavailable { cause, .. }
+            | Self::OutcomeUnknown { cause, .. }
+            | Self::Corrupt { cause, .. }
+            | Self::Backend { cause, .. } => cause.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the same call may succeed later, without any risk of doing it twice.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -168,6 +180,7 @@ mod tests {
         let error = Error::unavailable("busy", std::io::Error::other("disk says no"));
         assert_eq!(error.to_string(), "busy");
         assert_eq!(error.source().unwrap().to_string(), "disk says no");
+        assert!(error.cause().unwrap().is::<std::io::Error>());
     }
 
     #[test]

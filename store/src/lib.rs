@@ -1,9 +1,53 @@
-//! Durable event stores for MCP servers: one `open(url)` for every backend that is compiled in.
+//! Durable event stores for MCP servers, behind one URL.
+//!
+//! ```
+//! # #[tokio::main] async fn main() -> mcp_event_store::Result<()> {
+//! use mcp_event_store::{EventStoreExt, Message, NewEvent, StreamId, StreamRef};
+//!
+//! let store = mcp_event_store::open("memory://").await?;
+//! let stream = StreamRef::sessionless(StreamId::new("request/1")?);
+//! let primed = store.events().store_event(&stream, NewEvent::priming(None)).await?;
+//! let message = Message::parse(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)?;
+//! store.events().store_event(&stream, NewEvent::message(message).completing()).await?;
+//!
+//! let missed = store.events().replay_to_vec(stream.scope(), &primed).await?;
+//! assert_eq!(missed.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | URL | backend | feature |
+//! |---|---|---|
+//! | `memory://` | the process's memory, for tests | always there |
+//! | `sqlite://PATH` | a SQLite file | `sqlite` (default) |
+
+mod scheme;
 
 pub use mcp_event_store_core::*;
 
-/// A configuration that knows the fields of every backend that is compiled in.
-#[must_use]
-pub fn config() -> ConfigBuilder {
-    Config::builder()
+pub use scheme::BACKENDS;
+use scheme::Scheme;
+
+/// Opens the store at `url`, configured by environment variables and the URL's query.
+///
+/// # Errors
+/// `InvalidInput` for an unknown scheme, one whose feature is off, or a setting that cannot be;
+/// otherwise what the backend says. No error shows a password.
+pub async fn open(url: &str) -> Result<Store> {
+    let sources = BACKENDS.iter().fold(Config::builder(), |sources, b| sources.backend(*b));
+    open_with(url, &sources.process_environment().load()?).await
+}
+
+/// Opens the store at `url`, configured by `config` and the URL's query.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(url: &str, config: &Config) -> Result<Store> {
+    let scheme = Scheme::of(url)?;
+    let config = config.to_builder().url(url).load()?;
+    match scheme {
+        Scheme::Memory => memory::open(config.settings().clone(), Clock::system()),
+        #[cfg(feature = "sqlite")]
+        Scheme::Sqlite => mcp_event_store_sqlite::open(url, &config).await,
+    }
 }

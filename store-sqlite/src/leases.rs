@@ -1,0 +1,48 @@
+//! Renewing a lease and taking a stream's readers over: both change a stream's row alone.
+
+use mcp_event_store_core::backend::StreamKey;
+use mcp_event_store_core::{Lease, LeaseState, Result, Settings, StreamRef, Timestamp};
+use sqlx::{Row, SqliteConnection};
+
+use crate::batch::Batch;
+use crate::error::classify;
+use crate::rows::{Stream, session_text, stream_json};
+
+const STREAM: &str =
+    concat!("SELECT ", stream_json!(), " FROM streams s WHERE s.session = ?1 AND s.name = ?2");
+
+/// Extends or takes the lease on `stream`.
+pub(crate) async fn renew(
+    connection: &mut SqliteConnection,
+    stream: &StreamRef,
+    lease: &Lease,
+    now: Timestamp,
+    settings: &Settings,
+) -> Result<LeaseState> {
+    let session = session_text(stream.session.as_ref()).to_owned();
+    let query = sqlx::query(STREAM).bind(session).bind(stream.stream.as_str().to_owned());
+    let row = query.fetch_optional(&mut *connection).await.map_err(classify)?;
+    let Some(row) = row else { return Ok(LeaseState::Gone) };
+    let mut stream = Stream::from_json(row.try_get(0).map_err(classify)?)?;
+    let before = stream.meta.clone();
+    let state = stream.meta.plan_renew(lease, now, &settings.retention);
+    if state == LeaseState::Held {
+        let mut batch = Batch::default();
+        batch.change(&before, &stream);
+        batch.write(connection).await?;
+    }
+    Ok(state)
+}
+
+/// Raises the reader epoch of the stream with `key`.
+pub(crate) async fn take_over(
+    connection: &mut SqliteConnection,
+    key: &StreamKey,
+) -> Result<Option<u64>> {
+    let query = sqlx::query(
+        "UPDATE streams SET reader_epoch = reader_epoch + 1 WHERE key = ?1 RETURNING reader_epoch",
+    );
+    let row = query.bind(key.0.to_vec()).fetch_optional(connection).await.map_err(classify)?;
+    let epoch = |row: sqlx::sqlite::SqliteRow| row.try_get(0).map(i64::cast_unsigned);
+    row.map(epoch).transpose().map_err(classify)
+}

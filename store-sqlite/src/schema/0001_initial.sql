@@ -1,0 +1,78 @@
+-- One row: the sums of everything, so that usage never scans.
+CREATE TABLE totals (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    next_stream INTEGER NOT NULL, -- the next streams.id; an ID is never used twice
+    streams     INTEGER NOT NULL,
+    tombstones  INTEGER NOT NULL,
+    events      INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL,
+    sessions    INTEGER NOT NULL, -- sessions with a record
+    sweeper     TEXT,             -- who sweeps in the background, and until when
+    sweep_until INTEGER NOT NULL
+);
+INSERT INTO totals VALUES (1, 1, 0, 0, 0, 0, 0, NULL, 0);
+
+-- A session has a row while it has a record, a deletion mark, or a stream.
+CREATE TABLE sessions (
+    id           TEXT PRIMARY KEY NOT NULL,
+    record       TEXT,
+    used_at      INTEGER NOT NULL DEFAULT 0,
+    deleted_at   INTEGER,
+    bytes        INTEGER NOT NULL DEFAULT 0,
+    streams      INTEGER NOT NULL DEFAULT 0, -- rows in streams, tombstones among them
+    open_streams INTEGER NOT NULL DEFAULT 0  -- rows in streams with state 0
+);
+CREATE INDEX sessions_used ON sessions (used_at) WHERE record IS NOT NULL;
+CREATE INDEX sessions_deleted ON sessions (deleted_at) WHERE deleted_at IS NOT NULL;
+-- Holds only what is worth shrinking, so that ordinary appends do not touch it.
+CREATE INDEX sessions_large ON sessions (id) WHERE bytes >= 1048576;
+
+CREATE TABLE streams (
+    id            INTEGER PRIMARY KEY,
+    key           BLOB    NOT NULL UNIQUE,
+    session       TEXT    NOT NULL, -- '' for a session-less stream
+    name          TEXT    NOT NULL,
+    first_seq     INTEGER NOT NULL, -- the oldest kept event; last_seq + 1 if there is none
+    last_seq      INTEGER NOT NULL,
+    last_tag      INTEGER NOT NULL,
+    removed_tag   INTEGER,          -- the tag of event first_seq - 1
+    removed_bytes INTEGER NOT NULL,
+    total_bytes   INTEGER NOT NULL,
+    oldest_at     INTEGER,          -- when the oldest kept event was stored
+    newest_at     INTEGER NOT NULL,
+    active_at     INTEGER NOT NULL,
+    state         INTEGER NOT NULL, -- 0 incomplete, 1 complete, 2 tombstone
+    complete      INTEGER NOT NULL,
+    expired_at    INTEGER,
+    owner         TEXT,
+    lease_until   INTEGER NOT NULL,
+    reader_epoch  INTEGER NOT NULL,
+    -- The sweep's order. For a tombstone expired_at, else active_at or, while the stream is
+    -- incomplete, an earlier value of it: so an append touches no index, and the sweep moves the
+    -- few rows that it meets.
+    since         INTEGER NOT NULL,
+    UNIQUE (session, name)
+);
+CREATE INDEX streams_since ON streams (state, since);
+CREATE INDEX streams_oldest ON streams (oldest_at) WHERE oldest_at IS NOT NULL;
+-- Holds only long streams, so that ordinary appends do not touch it.
+CREATE INDEX streams_large ON streams (id) WHERE total_bytes - removed_bytes >= 65536;
+
+-- A rowid table with an index: keyed by (stream, seq) without rowids, messages would sit in the
+-- tree that every insert walks, and inserts measured five times slower.
+CREATE TABLE events (
+    stream        INTEGER NOT NULL,
+    seq           INTEGER NOT NULL,
+    tag           INTEGER NOT NULL,
+    stored_at     INTEGER NOT NULL,
+    running_bytes INTEGER NOT NULL, -- bytes of this and all earlier events of the stream
+    retry_ms      INTEGER,
+    message       TEXT
+);
+CREATE UNIQUE INDEX events_place ON events (stream, seq);
+
+-- Rows of events below a sequence wait here to be freed in bounded steps.
+CREATE TABLE garbage (
+    stream INTEGER PRIMARY KEY,
+    below  INTEGER NOT NULL
+);

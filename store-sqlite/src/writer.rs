@@ -1,0 +1,141 @@
+//! The one connection that writes, behind a lock, with a latch.
+//!
+//! After an I/O error nobody knows what the disk holds, so the connection takes no more writes
+//! until the store is opened again. A full disk or another process's lock does not latch.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mcp_event_store_core::{Error, Result};
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::error::{classify, classify_commit};
+
+/// The writing connection.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// `None` once closed. Held across a whole transaction: SQLite has one writer anyway.
+    connection: Mutex<Option<SqliteConnection>>,
+    failed: AtomicBool,
+}
+
+/// The connection, while it is locked.
+pub(crate) struct Locked<'a> {
+    writer: &'a Writer,
+    guard: MutexGuard<'a, Option<SqliteConnection>>,
+}
+
+/// A transaction that writes; every way out of it is [`finish`](Transaction::finish).
+pub(crate) struct Transaction<'a>(Locked<'a>);
+
+impl Writer {
+    pub(crate) fn new(connection: SqliteConnection) -> Self {
+        Self { connection: Mutex::new(Some(connection)), failed: AtomicBool::new(false) }
+    }
+
+    /// Whether the connection takes writes.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.failed.load(Ordering::SeqCst) {
+            let message = "the disk failed while SQLite used it, so nothing more is written: check \
+                           the disk, then open the store again";
+            return Err(Error::Backend { message: message.into(), cause: None });
+        }
+        Ok(())
+    }
+
+    /// Waits for the connection.
+    pub(crate) async fn lock(&self) -> Result<Locked<'_>> {
+        let guard = self.connection.lock().await;
+        self.check()?;
+        if guard.is_none() {
+            return Err(Error::Closed);
+        }
+        Ok(Locked { writer: self, guard })
+    }
+
+    /// Waits for the connection and for the file's lock.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'_>> {
+        let mut connection = self.lock().await?;
+        let begun = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await;
+        begun.map_err(classify)?;
+        Ok(Transaction(connection))
+    }
+
+    /// Closes the connection, which checkpoints the file if no one else has it open.
+    pub(crate) async fn close(&self) -> Result<()> {
+        match self.connection.lock().await.take() {
+            Some(connection) => connection.close().await.map_err(classify),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// Ends a transaction that carried its own `COMMIT`: rolls back what an error left open.
+    pub(crate) async fn settle<T>(mut self, outcome: Result<T>) -> Result<T> {
+        if let Err(error) = &outcome {
+            self.latch_on(error);
+            // Without a transaction this fails, and nothing is left open either.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *self).await;
+        }
+        outcome
+    }
+
+    fn latch_on(&self, error: &Error) {
+        if is_io_error(error) {
+            tracing::error!(%error, "the SQLite store takes no more writes until it is reopened");
+            self.writer.failed.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// Commits what went well, rolls back what did not.
+    pub(crate) async fn finish<T>(mut self, outcome: Result<T>) -> Result<T> {
+        let committed = match outcome {
+            Ok(value) => {
+                let commit = sqlx::raw_sql("COMMIT").execute(&mut *self).await;
+                commit.map(|_| value).map_err(classify_commit)
+            }
+            Err(error) => Err(error),
+        };
+        self.0.settle(committed).await
+    }
+}
+
+/// Whether the driver's error behind `error` leaves open what reached the disk.
+fn is_io_error(error: &Error) -> bool {
+    let cause = error.cause().and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    cause.is_some_and(crate::error::is_io_error)
+}
+
+impl Deref for Locked<'_> {
+    type Target = SqliteConnection;
+
+    #[allow(clippy::expect_used, reason = "`lock` lets no one in once the connection is gone")]
+    fn deref(&self) -> &SqliteConnection {
+        self.guard.as_ref().expect("the connection is open while it is locked")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[allow(clippy::expect_used, reason = "`lock` lets no one in once the connection is gone")]
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        self.guard.as_mut().expect("the connection is open while it is locked")
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Transaction<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.0
+    }
+}
