@@ -35,6 +35,9 @@ const COUNT_OPEN: &str = "
     SELECT count(*) FROM streams
     WHERE session = ?1 AND state = 0 AND (active_at > ?2 OR lease_until > ?3)";
 
+#[cfg(test)]
+pub(crate) const STATEMENTS: [&str; 2] = [OPEN, COUNT_OPEN];
+
 const INSERT: &str = "INSERT INTO events
     (stream, seq, tag, stored_at, running_bytes, retry_ms, message) SELECT * FROM (VALUES ";
 const ROW: &str = "(?,?,?,?,?,?,?)";

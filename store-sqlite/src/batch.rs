@@ -74,6 +74,9 @@ const FORGET_SESSIONS: &str = "
     WHERE id IN (SELECT value FROM json_each(?))
         AND streams = 0 AND record IS NULL AND deleted_at IS NULL";
 
+#[cfg(test)]
+pub(crate) const STATEMENTS: [&str; 2] = [REMOVE, FORGET_SESSIONS];
+
 /// What a stream, or the lack of one, counts for.
 #[derive(Clone, Copy, Default, Serialize)]
 struct Sums {

@@ -28,6 +28,8 @@ mod config;
 mod connect;
 mod error;
 mod leases;
+#[cfg(test)]
+mod plans;
 mod read;
 mod rows;
 mod schema;

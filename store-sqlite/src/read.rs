@@ -37,6 +37,9 @@ const READ: &str = concat!(
          AND (e.running_bytes - place.bytes_before <= ?4 OR e.seq = place.after + 1)"
 );
 
+#[cfg(test)]
+pub(crate) const STATEMENTS: [&str; 2] = [FIND, READ];
+
 /// A stream by its name.
 pub(crate) async fn find(
     readers: &SqlitePool,

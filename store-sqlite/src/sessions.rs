@@ -45,6 +45,10 @@ const FORGET_EMPTY: &str = "
     WHERE id IN (SELECT value FROM json_each(?))
         AND streams = 0 AND record IS NULL AND deleted_at IS NULL";
 
+#[cfg(test)]
+pub(crate) const STATEMENTS: [&str; 8] =
+    [USE, STORE, MARK_DELETED, STREAM, STREAMS_OF, EXPIRE_RECORDS, FORGET_MARKS, FORGET_EMPTY];
+
 /// The last use that a record may have had to be expired at `now`.
 fn unused_since(now: Timestamp, settings: &Settings) -> i64 {
     settings.retention.session_ttl.map_or(i64::MIN, |ttl| now.minus(ttl).0)

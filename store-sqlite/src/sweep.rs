@@ -82,6 +82,29 @@ const PREFIX_ENDS: &str = "
     CROSS JOIN events e ON e.stream = w.value->>0 AND e.seq = w.value->>1
     LEFT JOIN events n ON n.stream = e.stream AND n.seq = e.seq + 1";
 
+/// Frees rows of stream `?1` below `?2`, at most `?3`.
+const FREE: &str = "
+    DELETE FROM events WHERE rowid IN (
+        SELECT rowid FROM events WHERE stream = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3)";
+
+/// All but the scans for small limits, which the configuration's guide warns of.
+#[cfg(test)]
+pub(crate) const STATEMENTS: [&str; 13] = [
+    IDLE,
+    COMPLETE,
+    TOMBSTONES,
+    AGED,
+    LARGE,
+    OF_SESSION,
+    TOMBSTONES_OF,
+    LEAST_RECENT,
+    REFRESH,
+    LARGE_SESSIONS,
+    BY_KEY,
+    PREFIX_ENDS,
+    FREE,
+];
+
 /// A page of candidates, and the rows whose place in the sweep's order is out of date.
 struct Listing {
     streams: Vec<Stream>,
@@ -273,11 +296,7 @@ pub(crate) async fn reclaim(connection: &mut SqliteConnection, max_events: u64) 
         };
         let stream: i64 = row.try_get(0).map_err(classify)?;
         let below: i64 = row.try_get(1).map_err(classify)?;
-        let free = sqlx::query(
-            "DELETE FROM events WHERE rowid IN (
-                 SELECT rowid FROM events WHERE stream = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3)",
-        );
-        let free = free.bind(stream).bind(below).bind(int(max_events));
+        let free = sqlx::query(FREE).bind(stream).bind(below).bind(int(max_events));
         let freed = free.execute(&mut *connection).await.map_err(classify)?.rows_affected();
         if freed < max_events {
             let done = sqlx::query("DELETE FROM garbage WHERE stream = ?1 AND below = ?2");
