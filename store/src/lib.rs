@@ -28,14 +28,31 @@ pub use mcp_event_store_core::*;
 pub use scheme::BACKENDS;
 use scheme::Scheme;
 
+/// A configuration to add sources to, which knows the fields of every backend that is compiled in.
+///
+/// ```
+/// let config = mcp_event_store::config()
+///     .toml("events.toml", "sqlite.readers = 8")
+///     .process_environment()
+///     .load()?;
+/// # Ok::<(), mcp_event_store::ConfigErrors>(())
+/// ```
+#[must_use]
+pub fn config() -> ConfigBuilder {
+    with_backends(Config::builder())
+}
+
+fn with_backends(sources: ConfigBuilder) -> ConfigBuilder {
+    BACKENDS.iter().fold(sources, |sources, backend| sources.backend(*backend))
+}
+
 /// Opens the store at `url`, configured by environment variables and the URL's query.
 ///
 /// # Errors
 /// `InvalidInput` for an unknown scheme, one whose feature is off, or a setting that cannot be;
 /// otherwise what the backend says. No error shows a password.
 pub async fn open(url: &str) -> Result<Store> {
-    let sources = BACKENDS.iter().fold(Config::builder(), |sources, b| sources.backend(*b));
-    open_with(url, &sources.process_environment().load()?).await
+    open_with(url, &config().process_environment().load()?).await
 }
 
 /// Opens the store at `url`, configured by `config` and the URL's query.
@@ -44,7 +61,7 @@ pub async fn open(url: &str) -> Result<Store> {
 /// As [`open`].
 pub async fn open_with(url: &str, config: &Config) -> Result<Store> {
     let scheme = Scheme::of(url)?;
-    let config = config.to_builder().url(url).load()?;
+    let config = with_backends(config.to_builder()).url(url).load()?;
     match scheme {
         Scheme::Memory => memory::open(config.settings().clone(), Clock::system()),
         #[cfg(feature = "sqlite")]

@@ -36,6 +36,14 @@ async fn the_urls_query_overrides_the_configuration() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_knows_no_backend_still_opens_a_url_that_sets_its_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?readers=2", folder.path().join("a.db").display());
+    let store = mcp_event_store::open_with(&url, &Config::default()).await.unwrap();
+    store.maintenance().close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_says_why() {
     let cases = [
         ("events.db", "no scheme; write one of memory://…, sqlite://…"),
