@@ -15,12 +15,8 @@ pub(super) const PREFIX: &str = "MCP_EVENT_STORE_";
 const TEST_PREFIX: &str = "MCP_EVENT_STORE_TEST_";
 
 /// Variables of the command line, which are no fields.
-const RESERVED: [&str; 4] = [
-    "MCP_EVENT_STORE_URL",
-    "MCP_EVENT_STORE_CONFIG",
-    "MCP_EVENT_STORE_LISTEN",
-    "MCP_EVENT_STORE_LOG",
-];
+const RESERVED: [&str; 3] =
+    ["MCP_EVENT_STORE_URL", "MCP_EVENT_STORE_CONFIG", "MCP_EVENT_STORE_LISTEN"];
 
 /// Whether a variable is meant for the configuration.
 pub(super) fn concerns(name: &OsStr) -> bool {
