@@ -32,7 +32,7 @@ const INSERT: &str = "INSERT INTO events
 
 #[tokio::main]
 async fn main() {
-    let rounds = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(7);
+    let rounds = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(7);
     let folder = tempfile::tempdir_in(".").unwrap();
     appends(folder.path(), rounds).await;
     replays(folder.path(), rounds).await;

@@ -1,4 +1,4 @@
-//! The way of a batch into the file: two round trips to SQLite's thread, one commit.
+//! The way of any batch into the file: two round trips to SQLite's thread, one commit.
 //!
 //! The first begins the transaction and reads the streams that the batch is for; the decisions
 //! are the engine's pure functions; the second writes everything and commits.
@@ -16,6 +16,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::batch::{Batch, write_sql};
 use crate::error::{classify, classify_commit};
+use crate::known::Known;
 use crate::rows::{Stream, int, session_text, stream_json, tag_to_int, to_json};
 
 /// Rows of three kinds: the next stream's ID, the streams and the sessions that exist.
@@ -73,7 +74,8 @@ struct EventRow<'a> {
     event: &'a PendingEvent,
 }
 
-/// Begins a transaction, decides about each group, writes and commits.
+/// Begins a transaction, decides about each group, writes and commits; what was written is known
+/// from then on.
 ///
 /// The transaction is left open on an error: the caller rolls back.
 pub(crate) async fn append(
@@ -81,15 +83,17 @@ pub(crate) async fn append(
     groups: &[Group],
     settings: &Settings,
     now: impl Fn() -> Timestamp,
+    known: &Known,
 ) -> Result<Vec<Result<Appended>>> {
     let mut seen = open(connection, groups).await?;
     let now = now();
     count_open_streams(connection, groups, &mut seen, settings, now).await?;
     let mut batch = Batch::default();
     let mut rows = Vec::with_capacity(groups.len());
+    let mut written = Vec::with_capacity(groups.len());
     let results = groups.iter().enumerate().map(|(at, group)| {
         let stream = plan(group, seen.streams.remove(&at), &mut seen, settings, now, &mut batch)?;
-        Ok(extend(group, stream, now, &mut batch, &mut rows))
+        Ok(extend(group, stream, now, &mut batch, &mut rows, &mut written))
     });
     let results: Vec<_> = results.collect();
     if batch.is_empty() {
@@ -97,7 +101,18 @@ pub(crate) async fn append(
     } else {
         commit(connection, &batch, &rows).await?;
     }
+    known.remember(written);
     Ok(results)
+}
+
+/// The answer for a group that was stored from `first_seq` on.
+pub(crate) fn appended(Stream { meta, .. }: &Stream, first_seq: u64) -> Appended {
+    Appended {
+        key: meta.key,
+        first_seq,
+        stored_at: meta.newest_at,
+        reader_epoch: meta.reader_epoch,
+    }
 }
 
 async fn open(connection: &mut SqliteConnection, groups: &[Group]) -> Result<Seen> {
@@ -207,7 +222,7 @@ fn plan(
             let id = seen.next_stream;
             seen.next_stream += 1;
             let meta = StreamMeta::new(group.stream.clone(), group.candidate_key, now);
-            Ok((Stream { id, since: now.0, meta }, None))
+            Ok((Stream { id, since: now.0, version: 0, meta }, None))
         }
     }
 }
@@ -219,21 +234,22 @@ fn extend<'a>(
     now: Timestamp,
     batch: &mut Batch,
     rows: &mut Vec<EventRow<'a>>,
+    written: &mut Vec<Stream>,
 ) -> Appended {
     let first_seq = stream.meta.last_seq + 1;
     for event in &group.events {
         rows.push(EventRow { stream: stream.id, stamp: stream.meta.push(event, now), event });
     }
     match before {
-        Some(before) => batch.change(&before, &stream),
+        Some(before) => {
+            batch.change(&before, &stream);
+            stream.version += 1;
+        }
         None => batch.create(&stream),
     }
-    Appended {
-        key: stream.meta.key,
-        first_seq,
-        stored_at: stream.meta.newest_at,
-        reader_epoch: stream.meta.reader_epoch,
-    }
+    let appended = appended(&stream, first_seq);
+    written.push(stream);
+    appended
 }
 
 /// Writes events and batch, the last statement of which commits.

@@ -20,6 +20,7 @@ use sqlx::{Row, SqlitePool};
 
 use crate::config::SqliteOptions;
 use crate::error::classify;
+use crate::known::{self, Known};
 use crate::writer::Writer;
 use crate::{append, connect, leases, read, sessions, sweep, wakeups};
 
@@ -32,6 +33,8 @@ pub struct SqliteBackend {
     path: PathBuf,
     writer: Arc<Writer>,
     readers: SqlitePool,
+    /// Streams as the last append left them; only used under the writer's lock.
+    known: Known,
     clock: Clock,
 }
 
@@ -50,7 +53,7 @@ impl SqliteBackend {
         let path = path.as_ref().to_owned();
         let connections = connect::connect(&path, options, durability).await?;
         let writer = Arc::new(Writer::new(connections.writer));
-        Ok(Self { path, writer, readers: connections.readers, clock })
+        Ok(Self { path, writer, readers: connections.readers, known: Known::default(), clock })
     }
 
     /// The file.
@@ -76,9 +79,13 @@ impl Backend for SqliteBackend {
     }
 
     async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>> {
-        let mut connection = self.writer.lock().await?;
+        let mut connection = self.writer.lock_for_transaction().await?;
         let now = || self.clock.now();
-        let appended = append::append(&mut connection, groups, settings, now).await;
+        let known = known::append(&mut connection, groups, settings, now(), &self.known).await;
+        let appended = match known {
+            Ok(None) => append::append(&mut connection, groups, settings, now, &self.known).await,
+            known => known.map(Option::unwrap_or_default),
+        };
         connection.settle(appended).await
     }
 

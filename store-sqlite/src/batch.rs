@@ -25,19 +25,20 @@ macro_rules! write_sql {
              last_seq = w.value->>'last_seq', last_tag = w.value->>'last_tag',
              total_bytes = w.value->>'total_bytes', newest_at = w.value->>'newest_at',
              active_at = w.value->>'active_at', owner = w.value->>'owner',
-             lease_until = w.value->>'lease_until'
+             lease_until = w.value->>'lease_until', version = version + 1
          FROM json_each(?) w WHERE streams.id = w.value->>'id';
          INSERT INTO streams (
              id, key, session, name, first_seq, last_seq, last_tag, removed_tag, removed_bytes,
              total_bytes, oldest_at, newest_at, active_at, state, complete, expired_at, owner,
-             lease_until, reader_epoch, since)
+             lease_until, reader_epoch, since, version)
          SELECT
              w.value->>'id', unhex(w.value->>'key'), w.value->>'session', w.value->>'name',
              w.value->>'first_seq', w.value->>'last_seq', w.value->>'last_tag',
              w.value->>'removed_tag', w.value->>'removed_bytes', w.value->>'total_bytes',
              w.value->>'oldest_at', w.value->>'newest_at', w.value->>'active_at',
              w.value->>'state', w.value->>'complete', w.value->>'expired_at', w.value->>'owner',
-             w.value->>'lease_until', w.value->>'reader_epoch', w.value->>'since'
+             w.value->>'lease_until', w.value->>'reader_epoch', w.value->>'since',
+             w.value->>'version'
          FROM json_each(?) w WHERE true
          ON CONFLICT (id) DO UPDATE SET
              first_seq = excluded.first_seq, last_seq = excluded.last_seq,
@@ -47,7 +48,8 @@ macro_rules! write_sql {
              active_at = excluded.active_at, state = excluded.state,
              complete = excluded.complete, expired_at = excluded.expired_at,
              owner = excluded.owner, lease_until = excluded.lease_until,
-             reader_epoch = excluded.reader_epoch, since = excluded.since;
+             reader_epoch = excluded.reader_epoch, since = excluded.since,
+             version = version + 1;
          INSERT INTO sessions (id, bytes, streams, open_streams)
          SELECT w.key, w.value->>'bytes', w.value->>'rows', w.value->>'open'
          FROM json_each(?) w WHERE true
@@ -155,7 +157,7 @@ impl Batch {
         if after.meta.first_seq > before.first_seq {
             self.garbage.push((after.id, int(after.meta.first_seq)));
         }
-        if only_grew(before, &after.meta) {
+        if only_grew(before, &after.meta) && state_of(before) == state_of(&after.meta) {
             self.growths.push(growth(after));
         } else {
             self.saves.push(after.to_row());
@@ -227,11 +229,10 @@ impl Batch {
     }
 }
 
-/// Whether the columns that [`Growth`] leaves out are the same.
-fn only_grew(before: &StreamMeta, after: &StreamMeta) -> bool {
-    (before.first_seq, before.oldest_at, before.reader_epoch)
-        == (after.first_seq, after.oldest_at, after.reader_epoch)
-        && state_of(before) == state_of(after)
+/// Whether a stream only got events at its end, the last of which may complete it.
+pub(crate) fn only_grew(before: &StreamMeta, after: &StreamMeta) -> bool {
+    (before.first_seq, before.oldest_at, before.reader_epoch, before.expired_at)
+        == (after.first_seq, after.oldest_at, after.reader_epoch, after.expired_at)
 }
 
 fn growth(Stream { id, meta, .. }: &Stream) -> Growth {

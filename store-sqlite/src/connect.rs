@@ -45,6 +45,10 @@ pub(crate) async fn connect(
     schema::migrate(&mut writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(options.readers)
+        // A file does not hang up: asking before each read would cost as much as the read.
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
         .connect_with(connect.create_if_missing(false).pragma("query_only", "on"))
         .await
         .map_err(classify)?;

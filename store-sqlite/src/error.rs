@@ -15,10 +15,22 @@ const CANTOPEN: u32 = 14;
 const TOOBIG: u32 = 18;
 const NOTADB: u32 = 26;
 
+/// `SQLITE_CONSTRAINT_TRIGGER`, an extended code: a trigger's `RAISE`.
+const RAISED: u32 = 1811;
+
+/// The extended result code of `error`, if SQLite gave one.
+fn extended_code(error: &sqlx::Error) -> Option<u32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
 /// The primary result code of `error`, if SQLite gave one.
 fn primary_code(error: &sqlx::Error) -> Option<u32> {
-    let code = error.as_database_error()?.code()?;
-    code.parse::<u32>().ok().map(|extended| extended & 0xff)
+    extended_code(error).map(|extended| extended & 0xff)
+}
+
+/// Whether `error` came from a `RAISE` in the schema.
+pub(crate) fn is_raised(error: &sqlx::Error) -> bool {
+    extended_code(error) == Some(RAISED)
 }
 
 /// Whether `error` leaves it open what reached the disk: the store must be opened again.

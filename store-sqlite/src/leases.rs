@@ -40,7 +40,8 @@ pub(crate) async fn take_over(
     key: &StreamKey,
 ) -> Result<Option<u64>> {
     let query = sqlx::query(
-        "UPDATE streams SET reader_epoch = reader_epoch + 1 WHERE key = ?1 RETURNING reader_epoch",
+        "UPDATE streams SET reader_epoch = reader_epoch + 1, version = version + 1
+         WHERE key = ?1 RETURNING reader_epoch",
     );
     let row = query.bind(key.0.to_vec()).fetch_optional(connection).await.map_err(classify)?;
     let epoch = |row: sqlx::sqlite::SqliteRow| row.try_get(0).map(i64::cast_unsigned);

@@ -27,6 +27,7 @@ mod batch;
 mod config;
 mod connect;
 mod error;
+mod known;
 mod leases;
 #[cfg(test)]
 mod plans;

@@ -17,7 +17,7 @@ macro_rules! stream_json {
          'total_bytes', s.total_bytes, 'oldest_at', s.oldest_at, 'newest_at', s.newest_at, \
          'active_at', s.active_at, 'state', s.state, 'complete', s.complete, \
          'expired_at', s.expired_at, 'owner', s.owner, 'lease_until', s.lease_until, \
-         'reader_epoch', s.reader_epoch, 'since', s.since)"
+         'reader_epoch', s.reader_epoch, 'since', s.since, 'version', s.version)"
     };
 }
 pub(crate) use stream_json;
@@ -25,7 +25,7 @@ pub(crate) use stream_json;
 /// A row of `streams`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct StreamRow {
-    pub(crate) id: i64,
+    id: i64,
     key: String,
     session: String,
     name: String,
@@ -44,7 +44,8 @@ pub(crate) struct StreamRow {
     owner: Option<String>,
     lease_until: i64,
     reader_epoch: u64,
-    pub(crate) since: i64,
+    since: i64,
+    version: i64,
 }
 
 /// A stream and its place in the database.
@@ -52,6 +53,8 @@ pub(crate) struct StreamRow {
 pub(crate) struct Stream {
     pub(crate) id: i64,
     pub(crate) since: i64,
+    /// Raised by every change: what a cached stream is checked against.
+    pub(crate) version: i64,
     pub(crate) meta: StreamMeta,
 }
 
@@ -76,8 +79,8 @@ impl Stream {
     pub(crate) fn from_json(text: &str) -> Result<Self> {
         let damaged = |e| Error::corrupt("the SQLite database holds a damaged stream", e);
         let row: StreamRow = serde_json::from_str(text).map_err(damaged)?;
-        let since = row.since;
-        Ok(Self { id: row.id, since, meta: row.into_meta()? })
+        let (id, since, version) = (row.id, row.since, row.version);
+        Ok(Self { id, since, version, meta: row.into_meta()? })
     }
 
     /// The row to save.
@@ -105,6 +108,7 @@ impl Stream {
             lease_until: meta.lease.as_ref().map_or(0, |lease| lease.until.0),
             reader_epoch: meta.reader_epoch,
             since: meta.expired_at.unwrap_or(meta.active_at).0,
+            version: self.version,
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::error::{classify, classify_commit};
 pub(crate) struct Writer {
     /// `None` once closed. Held across a whole transaction: SQLite has one writer anyway.
     connection: Mutex<Option<SqliteConnection>>,
+    /// Whether a transaction may be open: one that its task left behind is rolled back.
+    in_transaction: AtomicBool,
     failed: AtomicBool,
 }
 
@@ -31,7 +33,8 @@ pub(crate) struct Transaction<'a>(Locked<'a>);
 
 impl Writer {
     pub(crate) fn new(connection: SqliteConnection) -> Self {
-        Self { connection: Mutex::new(Some(connection)), failed: AtomicBool::new(false) }
+        let connection = Mutex::new(Some(connection));
+        Self { connection, in_transaction: AtomicBool::new(false), failed: AtomicBool::new(false) }
     }
 
     /// Whether the connection takes writes.
@@ -51,15 +54,27 @@ impl Writer {
         if guard.is_none() {
             return Err(Error::Closed);
         }
-        Ok(Locked { writer: self, guard })
+        let mut locked = Locked { writer: self, guard };
+        if self.in_transaction.load(Ordering::SeqCst) {
+            locked.roll_back().await;
+        }
+        Ok(locked)
+    }
+
+    /// Waits for the connection, for a transaction that begins and commits by itself.
+    pub(crate) async fn lock_for_transaction(&self) -> Result<Locked<'_>> {
+        let locked = self.lock().await?;
+        self.in_transaction.store(true, Ordering::SeqCst);
+        Ok(locked)
     }
 
     /// Waits for the connection and for the file's lock.
     pub(crate) async fn begin(&self) -> Result<Transaction<'_>> {
-        let mut connection = self.lock().await?;
-        let begun = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await;
-        begun.map_err(classify)?;
-        Ok(Transaction(connection))
+        let mut connection = self.lock_for_transaction().await?;
+        match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await {
+            Ok(_) => Ok(Transaction(connection)),
+            Err(error) => connection.settle(Err(classify(error))).await,
+        }
     }
 
     /// Closes the connection, which checkpoints the file if no one else has it open.
@@ -76,10 +91,16 @@ impl Locked<'_> {
     pub(crate) async fn settle<T>(mut self, outcome: Result<T>) -> Result<T> {
         if let Err(error) = &outcome {
             self.latch_on(error);
-            // Without a transaction this fails, and nothing is left open either.
-            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *self).await;
+            self.roll_back().await;
         }
+        self.writer.in_transaction.store(false, Ordering::SeqCst);
         outcome
+    }
+
+    async fn roll_back(&mut self) {
+        // Without a transaction this fails, and nothing is left open either.
+        let _ = sqlx::raw_sql("ROLLBACK").execute(&mut **self).await;
+        self.writer.in_transaction.store(false, Ordering::SeqCst);
     }
 
     fn latch_on(&self, error: &Error) {

@@ -157,6 +157,16 @@ impl Hub {
         }
     }
 
+    /// Makes the followers of the session's streams read the database.
+    pub(super) fn wake_session(&self, session: &SessionId) {
+        let topics = lock(&self.topics);
+        for (_, entry) in
+            topics.by_stream.iter().filter(|(s, _)| s.session.as_ref() == Some(session))
+        {
+            entry.topic.nudge();
+        }
+    }
+
     /// The number of open followers, as it changes.
     pub(super) fn followers(&self) -> watch::Receiver<usize> {
         self.followers.subscribe()

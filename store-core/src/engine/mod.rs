@@ -199,7 +199,7 @@ impl<B: Backend> EventStore for Engine<B> {
         self.shared
             .to_the_end(|shared| async move {
                 let deleted = shared.backend.delete_session(&session).await?;
-                shared.hub.wake(&Wakeup::Any);
+                shared.hub.wake_session(&session);
                 shared.reclaim_soon().await;
                 Ok(deleted)
             })

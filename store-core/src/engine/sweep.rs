@@ -2,7 +2,8 @@
 //!
 //! A sweep looks at candidates a page at a time, decides with the same functions as every read,
 //! and removes with a condition that fails if the stream came to life meanwhile. So any number of
-//! sweeps may run at once; the claim that the background takes only saves work.
+//! sweeps may run at once; the claim that the background takes only saves work. A sweep that is
+//! under way when the store closes stops between two steps: no write is ever cancelled.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,7 @@ pub(super) async fn in_background<B: Backend>(shared: Arc<Shared<B>>) {
         match sweep_alone(&shared).await {
             Ok(Some(report)) => tracing::debug!(?report, "swept"),
             Ok(None) => tracing::debug!("another instance is sweeping"),
+            Err(Error::Closed) => return,
             Err(error) => tracing::warn!(%error, "the sweep failed; the next one tries again"),
         }
     }
@@ -52,10 +54,7 @@ async fn sweep_alone<B: Backend>(shared: &Arc<Shared<B>>) -> Result<Option<Sweep
     if !shared.backend.claim_sweep(&shared.instance, CLAIM).await? {
         return Ok(None);
     }
-    let report = tokio::select! {
-        report = sweep(shared) => report,
-        () = shared.stop.cancelled() => Err(Error::Closed),
-    };
+    let report = sweep(shared).await;
     shared.backend.claim_sweep(&shared.instance, Duration::ZERO).await?;
     report.map(Some)
 }
@@ -165,6 +164,7 @@ impl<B: Backend> Sweep<'_, B> {
     /// S2, and deletion marks whose time is over.
     async fn forget_sessions(&mut self) -> Result<()> {
         loop {
+            self.shared.check_open()?;
             let settings = &self.shared.settings;
             let forgotten = self.shared.backend.forget_sessions(settings, STEP).await?;
             self.report.forgotten_sessions += forgotten;
@@ -177,6 +177,7 @@ impl<B: Backend> Sweep<'_, B> {
     /// Frees the rows of what was removed, here or elsewhere.
     async fn reclaim(&mut self) -> Result<()> {
         loop {
+            self.shared.check_open()?;
             let freed = self.shared.backend.reclaim(RECLAIM_STEP).await?;
             self.report.freed_events += freed;
             if freed == 0 {
@@ -191,6 +192,7 @@ impl<B: Backend> Sweep<'_, B> {
         streams: &[StreamMeta],
         removals: &[Removal],
     ) -> Result<Vec<Option<u64>>> {
+        self.shared.check_open()?;
         if removals.is_empty() {
             return Ok(Vec::new());
         }

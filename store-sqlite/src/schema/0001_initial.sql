@@ -51,6 +51,7 @@ CREATE TABLE streams (
     -- incomplete, an earlier value of it: so an append touches no index, and the sweep moves the
     -- few rows that it meets.
     since         INTEGER NOT NULL,
+    version       INTEGER NOT NULL, -- raised by every change but of since
     UNIQUE (session, name)
 );
 CREATE INDEX streams_since ON streams (state, since);
@@ -70,6 +71,28 @@ CREATE TABLE events (
     message       TEXT
 );
 CREATE UNIQUE INDEX events_place ON events (stream, seq);
+
+-- An event for a stream that the writer knows already: one statement, checked against what the
+-- writer believes, that fails whole if the stream has changed since.
+CREATE VIEW known_append AS SELECT
+    NULL AS stream, NULL AS version, NULL AS session, NULL AS seq, NULL AS tag, NULL AS stored_at,
+    NULL AS active_at, NULL AS running_bytes, NULL AS bytes, NULL AS retry_ms, NULL AS message,
+    NULL AS owner, NULL AS lease_until, NULL AS completes;
+CREATE TRIGGER known_append_insert INSTEAD OF INSERT ON known_append BEGIN
+    UPDATE streams SET
+        last_seq = NEW.seq, last_tag = NEW.tag, total_bytes = NEW.running_bytes,
+        newest_at = NEW.stored_at, active_at = NEW.active_at, owner = NEW.owner,
+        lease_until = NEW.lease_until, version = version + 1
+    WHERE id = NEW.stream AND version = NEW.version;
+    SELECT RAISE(ABORT, 'the stream has changed') WHERE changes() = 0;
+    UPDATE streams SET complete = 1, state = 1, since = NEW.active_at
+    WHERE id = NEW.stream AND NEW.completes;
+    INSERT INTO events (stream, seq, tag, stored_at, running_bytes, retry_ms, message) VALUES
+        (NEW.stream, NEW.seq, NEW.tag, NEW.stored_at, NEW.running_bytes, NEW.retry_ms, NEW.message);
+    UPDATE sessions SET bytes = bytes + NEW.bytes, open_streams = open_streams - NEW.completes
+    WHERE id = NEW.session;
+    UPDATE totals SET events = events + 1, bytes = bytes + NEW.bytes;
+END;
 
 -- Rows of events below a sequence wait here to be freed in bounded steps.
 CREATE TABLE garbage (
