@@ -1,5 +1,6 @@
 //! What all sessions of one server instance share.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcp_event_store_core::{EventStore, Lease, SessionId, SessionStore, Store};
@@ -16,6 +17,7 @@ pub(crate) struct Context {
     /// Every writer and keeper, so that a shutdown can wait until all is stored.
     pub(crate) tasks: TaskTracker,
     instance: Uuid,
+    running: AtomicUsize,
 }
 
 impl Context {
@@ -26,7 +28,19 @@ impl Context {
             config,
             tasks: TaskTracker::new(),
             instance: Uuid::new_v4(),
+            running: AtomicUsize::new(0),
         }
+    }
+
+    /// Requests whose end is not stored yet.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// Counts a request until the guard is dropped.
+    pub(crate) fn run_request(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        Running(self.clone())
     }
 
     /// The claim of the instance that runs a request.
@@ -44,6 +58,15 @@ impl Context {
     /// session's name. It outlasts several rounds of the keeper, which renews it.
     pub(crate) fn standalone_lease(&self, session: &SessionId) -> Lease {
         Lease::new(session.as_str(), self.config.lease_ttl * 3)
+    }
+}
+
+/// A request that is running.
+pub(crate) struct Running(Arc<Context>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

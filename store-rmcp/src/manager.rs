@@ -75,6 +75,12 @@ impl DurableSessionManager {
         self.sessions.all().len()
     }
 
+    /// How many requests run on this instance, or have a response that is not stored yet.
+    #[must_use]
+    pub fn running_requests(&self) -> usize {
+        self.context.running()
+    }
+
     fn end_all(&self) {
         for session in self.sessions.all() {
             session.end();

@@ -53,7 +53,11 @@ impl Opening {
             self.session.with_router(|router| router.close(&id));
             return Connection::single(failure::not_stored(id, &error));
         }
-        self.session.context.tasks.spawn(writer.run(appends));
+        let running = self.session.context.run_request();
+        self.session.context.tasks.spawn(async move {
+            writer.run(appends).await;
+            drop(running);
+        });
         match self.session.context.events.read_stream(&self.stream, ReplayMode::follow()).await {
             Ok(replay) => {
                 let connection = Connection::new(replay, self.session.shows_blank());
