@@ -16,6 +16,12 @@ macro_rules! on_every_store {
                 super::$test(crate::support::Place::memory().await).await;
             })*
         }
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::support::Place::sqlite().await).await;
+            })*
+        }
     };
 }
 
