@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod report;
 mod serve;
+mod signals;
 
 use std::process::ExitCode;
 

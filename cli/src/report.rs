@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use mcp_event_store::{ConfigErrors, Error};
 
 /// Wrong usage, input or configuration.
-const BAD_INPUT: u8 = 2;
+pub(crate) const BAD_INPUT: u8 = 2;
 
 /// Prints to standard output. Whoever stops reading early, such as `head`, ends the command quietly.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {

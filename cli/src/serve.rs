@@ -1,7 +1,152 @@
-/// serve
-#[derive(clap::Args)]
-pub struct Args {}
+//! `mcp-event-store serve`: a small but real MCP server, durable through and through.
 
-pub async fn run(_args: Args) -> anyhow::Result<()> {
-    Ok(())
+pub(crate) mod health;
+mod logging;
+mod tools;
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::routing::get;
+use mcp_event_store::{Error, Store};
+use mcp_event_store_rmcp::{DurableSessionConfig, DurableSessionManager};
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::report::print;
+use crate::signals::Signals;
+
+/// Serve a small MCP server whose streams survive lost connections, restarts and crashes.
+///
+/// Its tools are `echo`, and `count`, which sends a progress notification a step: enough to see a
+/// client resume with Last-Event-ID. Several servers may share one store.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Where events and sessions are stored.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MCP_EVENT_STORE_URL",
+        hide_env_values = true,
+        default_value = "sqlite://mcp-events.db"
+    )]
+    store: String,
+    /// The address to listen on; with port 0, a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    listen: String,
+    /// A TOML file with [retention], [limits] and a section for each backend.
+    #[arg(long, value_name = "FILE", env = "MCP_EVENT_STORE_CONFIG")]
+    config: Option<PathBuf>,
+    /// How long a client waits before it reconnects.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = retry)]
+    retry: Duration,
+    /// Another host name under which clients may reach this server. May be repeated.
+    #[arg(long = "allow-host", value_name = "HOST")]
+    hosts: Vec<String>,
+    /// A web page's origin that may use this server, such as `https://app.example.com`. May
+    /// be repeated; pages from this machine always may.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    origins: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Endpoints:
+  /mcp       the MCP server (Streamable HTTP)
+  /healthz   200 while the store answers, 503 when it does not
+
+Logs go to standard error; RUST_LOG=mcp_event_store_rmcp=debug shows each resume.
+SIGTERM and SIGINT stop the server in good order; a second one at once.";
+
+/// How long a stop may take before it is cut short.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Origins of web pages from this machine.
+const LOCAL_ORIGINS: [&str; 3] = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"];
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    logging::start();
+    let settings = config::load(args.config.as_deref(), Some(&args.store))?;
+    let store = mcp_event_store::open_with(&args.store, &settings).await?;
+    let served = serve(&args, &store).await;
+    let closed = store.maintenance().close().await;
+    served?;
+    closed.context("the store did not close in good order")
+}
+
+async fn serve(args: &Args, store: &Store) -> anyhow::Result<()> {
+    let listener = listen(&args.listen).await?;
+    let address = listener.local_addr()?;
+    let mut signals = Signals::new()?;
+    let stop = CancellationToken::new();
+    let config = DurableSessionConfig::default().with_retry(args.retry);
+    let sessions = Arc::new(DurableSessionManager::with_config(store, config));
+    let router = router(args, &address.ip().to_string(), store, &sessions, &stop);
+    let stopped = stop.clone().cancelled_owned();
+    let server = axum::serve(listener, router).with_graceful_shutdown(stopped).into_future();
+    let server = tokio::spawn(server);
+    print(&format!("listening on http://{address}/mcp\n"))?;
+
+    signals.stop_requested().await;
+    tracing::info!("stopping");
+    let in_good_order = async {
+        stop.cancel();
+        server.await??;
+        sessions.shutdown().await;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        stopped = tokio::time::timeout(GRACE, in_good_order) => {
+            stopped.context("some connections did not end in time")?
+        }
+        () = signals.stop_requested() => anyhow::bail!("stopped at once, as asked twice"),
+    }
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        if error.kind() == ErrorKind::InvalidInput {
+            let reason = format!("{address} is no address; write HOST:PORT: 127.0.0.1:8000");
+            return Error::invalid("--listen", reason).into();
+        }
+        let remedy = format!("cannot listen on {address}; choose another with --listen");
+        anyhow::Error::from(error).context(remedy)
+    })
+}
+
+/// Reads `--retry`. Clients told to wait no time at all would come back without a pause.
+fn retry(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(retry) if retry.as_millis() > 0 => Ok(retry),
+        Ok(_) => Err("must be at least 1ms".into()),
+        Err(error) => Err(format!("{error}; write a duration such as 500ms or 3s")),
+    }
+}
+
+fn router(
+    args: &Args,
+    own_host: &str,
+    store: &Store,
+    sessions: &Arc<DurableSessionManager>,
+    stop: &CancellationToken,
+) -> axum::Router {
+    let local = StreamableHttpServerConfig::default();
+    let hosts = local.allowed_hosts.clone().into_iter().chain([own_host.to_owned()]);
+    let origins = LOCAL_ORIGINS.map(str::to_owned).into_iter().chain(args.origins.clone());
+    let config = local
+        .with_allowed_hosts(hosts.chain(args.hosts.clone()))
+        .with_allowed_origins(origins)
+        .enforce_origin_validation()
+        .with_cancellation_token(stop.child_token());
+    let config = sessions.configure(config);
+    let mcp = StreamableHttpService::new(|| Ok(tools::Tools), sessions.clone(), config);
+    let health = health::Health::new(store, sessions);
+    axum::Router::new()
+        .nest_service("/mcp", mcp)
+        .route("/healthz", get(health::respond).with_state(health))
 }
