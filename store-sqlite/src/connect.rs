@@ -38,6 +38,8 @@ pub(crate) async fn connect(
             Durability::Relaxed => SqliteSynchronous::Normal,
         })
         .busy_timeout(options.busy_timeout)
+        // After a burst the write-ahead log shrinks to this when it starts over.
+        .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging();
     let mut writer = connect.connect().await.map_err(classify)?;

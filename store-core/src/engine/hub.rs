@@ -83,7 +83,14 @@ pub(super) struct Subscription {
     topic: Arc<Topic>,
     stream: StreamRef,
     changed: watch::Receiver<()>,
-    seen_nudges: u64,
+    seen: Seen,
+}
+
+/// What a follower has read the database for already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    nudges: u64,
+    newest: Option<(StreamKey, u64)>,
 }
 
 impl Hub {
@@ -111,8 +118,8 @@ impl Hub {
         let changed = topic.changed.subscribe();
         self.followers.send_modify(|count| *count += 1);
         drop(topics);
-        let seen_nudges = lock(&topic.state).nudges;
-        Ok(Subscription { hub: self.clone(), topic, stream: stream.clone(), changed, seen_nudges })
+        let seen = lock(&topic.state).seen();
+        Ok(Subscription { hub: self.clone(), topic, stream: stream.clone(), changed, seen })
     }
 
     /// Gives `events`, one commit's of `stream`, to its followers.
@@ -212,9 +219,15 @@ impl Topic {
 
 impl TopicState {
     fn push(&mut self, live: LiveEvent) {
-        if self.ring.back().is_some_and(|newest| newest.position.key != live.position.key) {
+        let next = live.position;
+        let follows =
+            |newest: &LiveEvent| newest.position.key == next.key && newest.position.seq < next.seq;
+        if !self.ring.back().is_none_or(follows) {
+            // Another stream of that name, or a database that lost its tail: readers of the old
+            // events have to find out.
             self.ring.clear();
             self.ring_bytes = 0;
+            self.nudges += 1;
         }
         self.ring_bytes += cost(&live);
         self.ring.push_back(live);
@@ -245,8 +258,16 @@ impl TopicState {
         run.take_while(|(live, seq)| live.position.seq == *seq).map(|(l, _)| l.clone()).collect()
     }
 
-    fn is_ahead(&self, key: StreamKey, seq: u64) -> bool {
-        self.ring.back().is_some_and(|l| l.position.key != key || l.position.seq > seq)
+    /// What a follower at `seq` may find in the database. An event in the ring counts if the
+    /// follower is not past it, and only once: a database that lost it would be read for ever.
+    fn news_for(&self, key: StreamKey, seq: u64) -> Seen {
+        let seen = self.seen();
+        Seen { newest: seen.newest.filter(|(of, newest)| *of != key || *newest > seq), ..seen }
+    }
+
+    fn seen(&self) -> Seen {
+        let newest = self.ring.back().map(|live| (live.position.key, live.position.seq));
+        Seen { nudges: self.nudges, newest }
     }
 }
 
@@ -266,8 +287,11 @@ impl Subscription {
         if !events.is_empty() {
             return Taken::Events(events);
         }
-        if self.seen_nudges != state.nudges || state.is_ahead(key, seq) {
-            self.seen_nudges = state.nudges;
+        let news = state.news_for(key, seq);
+        if news.nudges != self.seen.nudges
+            || news.newest.is_some() && news.newest != self.seen.newest
+        {
+            self.seen = news;
             return Taken::Elsewhere;
         }
         Taken::Nothing
@@ -276,7 +300,7 @@ impl Subscription {
     /// Notes that the database is about to be read: what happened until now need not be told.
     pub(super) fn before_reading(&mut self) {
         self.changed.mark_unchanged();
-        self.seen_nudges = lock(&self.topic.state).nudges;
+        self.seen = lock(&self.topic.state).seen();
     }
 
     /// Ends the followers here that wait for the same absent stream; answers the count to compare
