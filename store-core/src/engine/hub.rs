@@ -336,3 +336,94 @@ impl Drop for Subscription {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Tag;
+    use crate::event::Timestamp;
+    use crate::id::StreamId;
+
+    const KEY: StreamKey = StreamKey([7; 16]);
+
+    fn stream() -> StreamRef {
+        StreamRef::sessionless(StreamId::new("a").unwrap())
+    }
+
+    fn live(seq: u64) -> LiveEvent {
+        let position = Position { key: KEY, seq, tag: Tag::default() };
+        let event = StoredEvent {
+            id: position.to_event_id(),
+            seq,
+            stored_at: Timestamp(0),
+            message: None,
+            retry: None,
+            completes_stream: false,
+        };
+        LiveEvent { position, event, published_at: Instant::now() }
+    }
+
+    fn seqs(taken: Taken) -> Vec<u64> {
+        match taken {
+            Taken::Events(events) => events.iter().map(|live| live.position.seq).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn is_elsewhere(taken: &Taken) -> bool {
+        matches!(taken, Taken::Elsewhere)
+    }
+
+    #[test]
+    fn every_follower_takes_the_same_events_in_turn() {
+        let hub = Hub::new();
+        let (mut a, mut b) =
+            (hub.subscribe(&stream(), None).unwrap(), hub.subscribe(&stream(), None).unwrap());
+        hub.publish(&stream(), 0, &[live(1), live(2)]);
+        assert_eq!(seqs(a.take(KEY, 0, 0)), [1, 2]);
+        assert_eq!(seqs(b.take(KEY, 1, 0)), [2]);
+        assert!(matches!(a.take(KEY, 2, 0), Taken::Nothing));
+    }
+
+    #[test]
+    fn a_hole_sends_the_follower_to_the_database_once() {
+        let hub = Hub::new();
+        let mut follower = hub.subscribe(&stream(), None).unwrap();
+        hub.publish(&stream(), 0, &[live(1), live(3)]);
+        assert_eq!(seqs(follower.take(KEY, 0, 0)), [1]);
+        assert!(is_elsewhere(&follower.take(KEY, 1, 0)));
+        follower.before_reading();
+        // The database has lost event 2: there is nothing to spin for.
+        assert!(matches!(follower.take(KEY, 1, 0), Taken::Nothing));
+    }
+
+    #[test]
+    fn a_sequence_that_comes_again_sends_everyone_to_the_database() {
+        let hub = Hub::new();
+        let mut follower = hub.subscribe(&stream(), None).unwrap();
+        hub.publish(&stream(), 0, &[live(1), live(2)]);
+        assert_eq!(seqs(follower.take(KEY, 0, 0)), [1, 2]);
+        hub.publish(&stream(), 0, &[live(2)]);
+        assert!(is_elsewhere(&follower.take(KEY, 2, 0)));
+    }
+
+    #[test]
+    fn the_last_follower_takes_the_topic_with_it() {
+        let hub = Hub::new();
+        let follower = hub.subscribe(&stream(), None).unwrap();
+        assert!(hub.is_followed(&stream()));
+        drop(follower);
+        assert!(!hub.is_followed(&stream()) && lock(&hub.topics).by_stream.is_empty());
+    }
+
+    #[test]
+    fn a_session_has_its_limit_and_a_refusal_counts_for_nothing() {
+        let hub = Hub::new();
+        let session = SessionId::new("s").unwrap();
+        let stream = StreamRef::in_session(session, StreamId::new("a").unwrap());
+        let follower = hub.subscribe(&stream, Some(1)).unwrap();
+        assert!(hub.subscribe(&stream, Some(1)).is_err());
+        drop(follower);
+        assert!(hub.subscribe(&stream, Some(1)).is_ok());
+    }
+}
