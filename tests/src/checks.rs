@@ -1,0 +1,30 @@
+//! The checks, one module a theme. `registry.rs` lists them with their rules.
+
+pub(crate) mod accounting;
+pub(crate) mod append;
+pub(crate) mod caps;
+pub(crate) mod configured;
+pub(crate) mod cuts;
+pub(crate) mod deletion;
+pub(crate) mod durable;
+pub(crate) mod exact;
+pub(crate) mod expired;
+pub(crate) mod follow;
+pub(crate) mod follow_end;
+pub(crate) mod ids;
+pub(crate) mod leases;
+pub(crate) mod lookup;
+pub(crate) mod measured;
+pub(crate) mod names;
+pub(crate) mod races;
+pub(crate) mod reject;
+pub(crate) mod replay;
+pub(crate) mod restart;
+pub(crate) mod scopes;
+pub(crate) mod sessions;
+pub(crate) mod sweeps;
+pub(crate) mod take_over;
+pub(crate) mod tombstones;
+pub(crate) mod totals;
+pub(crate) mod ttl;
+pub(crate) mod wake_up;

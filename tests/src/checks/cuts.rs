@@ -1,0 +1,281 @@
+//! A10 and F6: a connection that is lost.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use mcp_event_store_core::{Error, EventId, StoredEvent, StreamRef};
+
+use crate::context::{Ctx, unlimited};
+use crate::failure::{Mismatch, Outcome, ensure, expect_match, same};
+use crate::follower::Follower;
+use crate::harness::Cut;
+use crate::instance::{Instance, within};
+use crate::tools::{in_sequence, lone, stream, text, texts, together};
+
+const WRITERS: usize = 12;
+
+/// What became of the appends: for each text, what the caller heard.
+type Heard = HashMap<String, Result<EventId, Error>>;
+
+/// Tries again while the store is unavailable: a connection may take a moment to come back.
+macro_rules! patiently {
+    ($store:expr, $call:expr) => {{
+        let start = Instant::now();
+        loop {
+            match $call {
+                Err(Error::Unavailable { .. }) if start.elapsed() < $store.patience => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                answer => break answer?,
+            }
+        }
+    }};
+}
+
+async fn read(store: &Instance, one: &StreamRef) -> Outcome<Vec<StoredEvent>> {
+    Ok(patiently!(store, {
+        use mcp_event_store_core::EventStoreExt;
+        within(store.patience, "a read", store.events.read_to_vec(one)).await?
+    }))
+}
+
+async fn append(store: &Instance, to: &StreamRef, message: &str) -> Outcome<EventId> {
+    Ok(patiently!(store, store.try_append(to, text(message)).await?))
+}
+
+fn places() -> [StreamRef; 3] {
+    [stream("s", "a"), stream("t", "a"), lone("a")]
+}
+
+fn place_of(n: usize) -> StreamRef {
+    places()[n % 3].clone()
+}
+
+async fn append_many(store: &Instance, round: usize) -> Outcome<Heard> {
+    let one = |n: usize| {
+        let store = store.clone();
+        async move {
+            let name = format!("{round}/{n}");
+            let answer = store.try_append(&place_of(n), text(&name)).await?;
+            Outcome::Ok((name, answer))
+        }
+    };
+    together((0..WRITERS).map(one)).await?.into_iter().collect()
+}
+
+/// Fails unless what is stored is what the callers heard.
+async fn as_heard(store: &Instance, heard: &Heard) -> Outcome {
+    let mut stored: HashMap<String, Vec<EventId>> = HashMap::new();
+    for place in places() {
+        let events = read(store, &place).await?;
+        in_sequence("a stream after the cuts", 1, &events)?;
+        for (text, event) in texts(&events).into_iter().zip(events) {
+            stored.entry(text).or_default().push(event.id);
+        }
+    }
+    for (name, answer) in heard {
+        let ids = stored.remove(name).unwrap_or_default();
+        let came = format!("stored {} times: {ids:?}", ids.len());
+        match answer {
+            Ok(id) => {
+                let once = ids == [id.clone()];
+                ensure(once, format!("event {name}, acknowledged as {id:?}, once"), came)?;
+            }
+            Err(Error::OutcomeUnknown { .. }) => {
+                ensure(
+                    ids.len() <= 1,
+                    format!("event {name}, outcome unknown, at most once"),
+                    came,
+                )?;
+            }
+            Err(Error::Unavailable { .. }) => {
+                ensure(ids.is_empty(), format!("event {name}, refused, never"), came)?;
+            }
+            Err(other) => {
+                let expected = format!("success, OutcomeUnknown or Unavailable for {name}");
+                return Err(Mismatch::new(expected, format!("{other:?}")));
+            }
+        }
+    }
+    ensure(stored.is_empty(), "nothing that nobody appended", format!("{stored:?}"))
+}
+
+pub(crate) async fn a10_a_cut_commit_is_never_doubled_and_never_a_false_success(
+    ctx: &Ctx,
+) -> Outcome {
+    const ROUNDS: usize = 16;
+    let store = ctx.open().await?;
+    let mut heard = append_many(&store, 0).await?;
+    for round in 1..=ROUNDS {
+        let cut = if round % 2 == 0 { Cut::Answer } else { Cut::Request };
+        ctx.cut(cut).await?;
+        heard.extend(append_many(&store, round).await?);
+        ctx.mend().await?;
+        as_heard(&store, &heard).await?;
+    }
+    // The last event of a stream, which must not be taken twice either.
+    for (n, cut) in [Cut::Answer, Cut::Request].into_iter().enumerate() {
+        let one = stream("s", &format!("completed {n}"));
+        append(&store, &one, "first").await?;
+        ctx.cut(cut).await?;
+        let answer = store.try_append(&one, text("end").completing()).await?;
+        ctx.mend().await?;
+        let stored = texts(&read(&store, &one).await?);
+        let fits = match answer {
+            Ok(_) => stored == ["first", "end"],
+            Err(Error::OutcomeUnknown { .. }) => stored == ["first", "end"] || stored == ["first"],
+            Err(Error::Unavailable { .. }) => stored == ["first"],
+            Err(_) => false,
+        };
+        ensure(fits, "an end as the caller heard of it", format!("{answer:?}, but {stored:?}"))?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn a10_while_the_connection_is_down_nothing_is_claimed(ctx: &Ctx) -> Outcome {
+    /// Long enough for an answer that does not wait for the connection.
+    const DOWN: Duration = Duration::from_millis(300);
+    let store = ctx.open().await?;
+    let cancelled = stream("s", "cancelled");
+    let mut heard = append_many(&store, 0).await?;
+    for round in 1..=4 {
+        ctx.cut(Cut::Down).await?;
+        let appends = tokio::spawn({
+            let store = store.clone();
+            async move { append_many(&store, round).await }
+        });
+        let lone_append = store.events.store_event(&cancelled, text(round));
+        let claimed = tokio::time::timeout(DOWN, lone_append).await;
+        let false_success = matches!(claimed, Ok(Ok(_)));
+        ensure(!false_success, "no success without a connection", format!("{claimed:?}"))?;
+        ctx.mend().await?;
+        heard.extend(appends.await.expect("no panic")?);
+        as_heard(&store, &heard).await?;
+        let mut found = texts(&read(&store, &cancelled).await?);
+        let events = found.len();
+        found.dedup();
+        same("cancelled appends, each once at most", &events, &found.len())?;
+    }
+    Ok(())
+}
+
+/// Reads until `last` came or the follow said that it is unavailable.
+async fn delivered_or_said(
+    follower: &mut Follower,
+    next_seq: u64,
+    last: &EventId,
+) -> Outcome<Option<u64>> {
+    let mut events = Vec::new();
+    loop {
+        match follower.next().await? {
+            Some(Ok(event)) => {
+                let done = event.id == *last;
+                events.push(event);
+                in_sequence("a follow over a cut", next_seq, &events)?;
+                if done {
+                    return Ok(Some(next_seq + events.len() as u64));
+                }
+            }
+            Some(Err(Error::Unavailable { .. })) => return Ok(None),
+            other => {
+                let expected = "the event, or Unavailable";
+                return Err(Mismatch::new(expected, format!("{other:?}")));
+            }
+        }
+    }
+}
+
+pub(crate) async fn f6_a_follow_outlives_a_cut_or_says_so(ctx: &Ctx) -> Outcome {
+    let stores = ctx.open_up_to(2, &unlimited()).await?;
+    let (reader, writer) = (&stores[0], &stores[stores.len() - 1]);
+    for one in [stream("s", "a"), lone("a")] {
+        let mut last = append(writer, &one, "first").await?;
+        let mut next_seq = 2;
+        let mut follower = reader.follow(&one, &last).await?;
+        for round in 0..6 {
+            follower.nothing_yet()?;
+            match round % 3 {
+                0 => ctx.cut(Cut::Down).await?,
+                1 => ctx.cut(Cut::Answer).await?,
+                _ => ctx.cut(Cut::Request).await?,
+            }
+            // A moment without a connection, in which the follow may notice or not.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if round % 3 == 0 {
+                ctx.mend().await?;
+            }
+            let before = last;
+            // An unknown outcome is looked up, as a caller would have to.
+            last = match store_once(writer, &one, &format!("after cut {round}")).await? {
+                Some(id) => id,
+                None => append(writer, &one, "once more").await?,
+            };
+            ctx.mend().await?;
+            match delivered_or_said(&mut follower, next_seq, &last).await? {
+                Some(next) => next_seq = next,
+                None => {
+                    follower = patiently!(reader, {
+                        let mode = mcp_event_store_core::ReplayMode::follow();
+                        reader.try_follow(one.scope(), &before, mode).await?
+                    });
+                    let next = delivered_or_said(&mut follower, next_seq, &last).await?;
+                    next_seq =
+                        next.ok_or_else(|| Mismatch::new("delivery after mending", "none"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Appends; `None` if nobody knows whether it is stored.
+async fn store_once(store: &Instance, to: &StreamRef, message: &str) -> Outcome<Option<EventId>> {
+    let answer = loop {
+        match store.try_append(to, text(message)).await? {
+            Err(Error::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+            answer => break answer,
+        }
+    };
+    match answer {
+        Ok(id) => Ok(Some(id)),
+        Err(Error::OutcomeUnknown { .. }) => Ok(None),
+        Err(other) => Err(other.into()),
+    }
+}
+
+pub(crate) async fn f6_a_replay_outlives_a_cut_or_says_so(ctx: &Ctx) -> Outcome {
+    const EVENTS: usize = 900;
+    let store = ctx.open().await?;
+    let one = stream("s", "a");
+    let first = store.fill(&one, EVENTS).await?.remove(0);
+    for (read_before, mended) in [(0, false), (10, false), (300, false), (10, true)] {
+        let replay = store.try_open(one.scope(), &first).await?;
+        let mut replay = expect_match!(replay, Ok(replay) => replay.events, "a replay");
+        let mut came = Vec::new();
+        for _ in 0..read_before {
+            let event = within(store.patience, "an event", replay.next()).await?;
+            came.push(expect_match!(event, Some(Ok(event)) => event, "an event"));
+        }
+        ctx.cut(Cut::Down).await?;
+        if mended {
+            ctx.mend().await?;
+        }
+        let mut error = None;
+        while let Some(event) = within(store.patience, "more, or an end", replay.next()).await? {
+            match event {
+                Ok(event) => came.push(event),
+                Err(other) => error = Some(other),
+            }
+        }
+        in_sequence("a replay over a cut", 2, &came)?;
+        match error {
+            None => same("the events of a replay that ended well", &(EVENTS - 1), &came.len())?,
+            Some(Error::Unavailable { .. }) => {}
+            Some(other) => return Err(Mismatch::new("Unavailable", format!("{other:?}"))),
+        }
+        ctx.mend().await?;
+        same("the events after mending", &EVENTS, &read(&store, &one).await?.len())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! L2, P8 and F4: time and memory, measured in a process of their own, with wide bounds.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use mcp_event_store_core::{EventId, StreamRef};
+
+use crate::context::Ctx;
+use crate::failure::{Mismatch, Outcome, ensure, expect_match, same};
+use crate::instance::{Instance, within};
+use crate::process::resident_bytes;
+use crate::tools::{padded, stream, together};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+fn resident() -> Outcome<usize> {
+    let bytes = resident_bytes().and_then(|bytes| usize::try_from(bytes).ok());
+    bytes.ok_or_else(|| Mismatch::harness("a system that tells a process's memory", "none"))
+}
+
+/// Appends `count` events of `bytes` bytes to each of `streams`, many at a time.
+async fn fill(store: &Instance, streams: Vec<StreamRef>, count: usize, bytes: usize) -> Outcome {
+    let fill = |stream: StreamRef| {
+        let store = store.clone();
+        async move {
+            for n in 0..count {
+                store.try_append(&stream, padded(n, bytes)).await??;
+            }
+            Outcome::Ok(())
+        }
+    };
+    together(streams.into_iter().map(fill)).await?.into_iter().collect()
+}
+
+/// The median time of one look-up.
+async fn median(store: &Instance, ids: &[EventId]) -> Outcome<Duration> {
+    let mut times = Vec::new();
+    for id in ids.iter().cycle().take(400) {
+        let start = Instant::now();
+        store.look_up(id).await?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}
+
+pub(crate) async fn l2_the_cost_of_look_up_does_not_depend_on_what_is_stored(ctx: &Ctx) -> Outcome {
+    const TIMES: u32 = 12;
+    const STREAMS: usize = 100;
+    /// What a machine with other work may add.
+    const SLACK: Duration = Duration::from_micros(150);
+    let store = ctx.open().await?;
+    let one = stream("s", "a");
+    let mut ids = store.fill(&one, 20).await?;
+    ids.push(EventId::new("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"));
+    ids.push(EventId::new("not an ID"));
+    median(&store, &ids).await?;
+    let few = median(&store, &ids).await?;
+    // A thousand times as much, in one long stream and in many.
+    let others = (0..STREAMS).map(|n| stream("s", &n.to_string())).collect();
+    fill(&store, others, 150, 20).await?;
+    fill(&store, vec![one; 16], 300, 20).await?;
+    let many = median(&store, &ids).await?;
+    let bound = few * TIMES + SLACK;
+    let came = format!("{few:?} with 20 events stored, {many:?} with 20,000");
+    ensure(
+        many <= bound,
+        format!("a look-up that takes as long as before, at most {bound:?}"),
+        came,
+    )
+}
+
+pub(crate) async fn p8_an_open_replay_holds_a_page_and_not_the_stream(ctx: &Ctx) -> Outcome {
+    const EVENT: usize = 64 * KIB;
+    const EVENTS: usize = 800;
+    const REPLAYS: usize = 8;
+    /// A page is far less for each of them; the stream is twice as much.
+    const BOUND: usize = EVENTS * EVENT / 2;
+    let store = ctx.open().await?;
+    let one = stream("s", "a");
+    let first = store.append(&one, "first").await?;
+    fill(&store, vec![one.clone()], EVENTS, EVENT).await?;
+    // Once through, so that caches and the allocator have what they keep anyway.
+    let through = drain(&store, &one, &first, usize::MAX).await?;
+    same("the events of a whole replay", &EVENTS, &through)?;
+    let before = resident()?;
+    let mut open = Vec::new();
+    for _ in 0..REPLAYS {
+        let mut events = store.try_open(one.scope(), &first).await??.events;
+        let event = within(store.patience, "an event", events.next()).await?;
+        expect_match!(event, Some(Ok(_)), "an event");
+        open.push(events);
+    }
+    grown_at_most(BOUND, before, "with eight open replays")?;
+    drain(&store, &one, &first, BOUND).await?;
+    drop(open);
+    Ok(())
+}
+
+/// Reads the whole replay, forgetting each event, and fails if memory grows by `bound` meanwhile.
+async fn drain(store: &Instance, one: &StreamRef, first: &EventId, bound: usize) -> Outcome<usize> {
+    let before = resident()?;
+    let mut replay = store.try_open(one.scope(), first).await??.events;
+    let mut count = 0;
+    while let Some(event) = within(store.patience, "an event", replay.next()).await? {
+        event?;
+        count += 1;
+        if count % 100 == 0 && bound < usize::MAX {
+            grown_at_most(bound, before, "during a replay")?;
+        }
+    }
+    Ok(count)
+}
+
+fn grown_at_most(bound: usize, before: usize, when: &str) -> Outcome {
+    let grown = resident()?.saturating_sub(before);
+    let expected = format!("at most {} MiB more {when}", bound / MIB);
+    ensure(grown <= bound, expected, format!("{} MiB more", grown / MIB))
+}
+
+pub(crate) async fn f4_slow_followers_use_bounded_memory(ctx: &Ctx) -> Outcome {
+    const EVENT: usize = 16 * KIB;
+    /// 24 MiB.
+    const EVENTS: usize = 1536;
+    const FOLLOWERS: usize = 8;
+    let store = ctx.open().await?;
+    let quiet = stream("s", "quiet");
+    // What appending by itself costs: nothing for most stores, all of it for one in memory.
+    fill(&store, vec![quiet.clone()], EVENTS / 4, EVENT).await?;
+    let start = resident()?;
+    fill(&store, vec![quiet], EVENTS, EVENT).await?;
+    let alone = resident()?.saturating_sub(start);
+
+    let one = stream("s", "followed");
+    let first = store.append(&one, "first").await?;
+    let mut asleep = Vec::new();
+    for _ in 0..FOLLOWERS {
+        let mut follower = store.follow(&one, &first).await?;
+        follower.nothing_yet()?;
+        asleep.push(follower);
+    }
+    let start = resident()?;
+    fill(&store, vec![one.clone()], EVENTS, EVENT).await?;
+    let followed = resident()?.saturating_sub(start);
+    let bound = alone + EVENTS * EVENT / 2;
+    let expected = format!("at most {} MiB more while {FOLLOWERS} followers sleep", bound / MIB);
+    let came = format!("{} MiB more; {} MiB without them", followed / MIB, alone / MIB);
+    ensure(followed <= bound, expected, came)?;
+    store.complete(&one, "end").await?;
+    let (events, error) = asleep.remove(0).rest().await?;
+    ensure(error.is_none(), "an end without an error", format!("{error:?}"))?;
+    same("the events of a sleeper that woke", &(EVENTS + 1), &events.len())
+}
