@@ -52,6 +52,8 @@ struct Shared {
     data: Mutex<Data>,
     commits: broadcast::Sender<(u64, Wakeup)>,
     handles: AtomicU64,
+    /// Events that sweeps have freed and not yet reported.
+    freed: AtomicU64,
 }
 
 impl MemoryBackend {
@@ -59,7 +61,12 @@ impl MemoryBackend {
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let commits = broadcast::Sender::new(WAKEUPS);
-        let shared = Shared { data: Mutex::default(), commits, handles: AtomicU64::new(1) };
+        let shared = Shared {
+            data: Mutex::default(),
+            commits,
+            handles: AtomicU64::new(1),
+            freed: AtomicU64::new(0),
+        };
         Self { shared: Arc::new(shared), clock, handle: 0 }
     }
 
@@ -195,12 +202,15 @@ impl Backend for MemoryBackend {
 
     async fn remove(&self, removals: &[Removal]) -> Result<Vec<Option<u64>>> {
         let mut data = self.data();
-        Ok(removals.iter().map(|removal| data.remove(removal)).collect())
+        let taken: Vec<_> = removals.iter().map(|removal| data.remove(removal)).collect();
+        drop(data);
+        self.shared.freed.fetch_add(taken.iter().flatten().sum(), Ordering::Relaxed);
+        Ok(taken)
     }
 
     async fn reclaim(&self, _max_events: u64) -> Result<u64> {
-        // Removed events are freed at once.
-        Ok(0)
+        // Removed events are freed at once; all that is left is to say how many.
+        Ok(self.shared.freed.swap(0, Ordering::Relaxed))
     }
 
     async fn forget_sessions(&self, settings: &Settings, limit: usize) -> Result<u64> {
