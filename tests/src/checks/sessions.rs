@@ -163,6 +163,8 @@ async fn deleted_everywhere(ctx: &Ctx, stores: &[Instance], by_events: bool) -> 
     ctx.pass(15);
     for store in stores {
         is_absent(store, &id).await?;
+    }
+    for store in stores {
         put(store, &id, &json("{}")).await?;
         store.append(&one, "again").await?;
     }
