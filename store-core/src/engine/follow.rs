@@ -1,13 +1,14 @@
 //! A reader's way through its stream: pages from the database until the tail, then live events
 //! from the hub, or a wake-up and another page.
 
-use std::future::pending;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, TryStreamExt};
 use sync_wrapper::SyncStream;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::hub::{LiveEvent, Subscription, Taken};
 use super::position::Position;
@@ -280,7 +281,11 @@ impl<B: Backend> Follower<B> {
             if live.subscription.absent_take_overs() > live.absent_take_overs {
                 return Ok(false);
             }
-            if let Some((cursor, page)) = replay::oldest(&self.shared, &self.stream).await? {
+            let (shared, stream) = (self.shared.clone(), self.stream.clone());
+            let oldest = async move { replay::oldest(&shared, &stream).await };
+            let oldest = self.unattended(oldest).await?;
+            let Reading::Live(live) = &mut self.reading else { return Ok(false) };
+            if let Some((cursor, page)) = oldest {
                 live.enter(&self.shared, &self.stream, cursor.key, page.meta.reader_epoch).await?;
                 self.cursor = Some(cursor);
                 self.behind = true;
@@ -309,8 +314,20 @@ impl<B: Backend> Follower<B> {
     }
 
     async fn read(&self, cursor: Cursor) -> Result<Page> {
-        let page = self.shared.backend.read(&cursor.key, cursor.seq, PageLimit::PAGE).await?;
-        page.ok_or(Error::UnknownEvent)
+        let shared = self.shared.clone();
+        let read =
+            async move { shared.backend.read(&cursor.key, cursor.seq, PageLimit::PAGE).await };
+        self.unattended(read).await?.ok_or(Error::UnknownEvent)
+    }
+
+    /// Runs a read as a task, which ends if this reader is dropped. A client that stalls stops
+    /// polling anywhere; were the read polled with it, it would keep a connection of the pool.
+    async fn unattended<T: Send + 'static>(
+        &self,
+        read: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = AbortOnDropHandle::new(self.shared.tasks.spawn(read));
+        task.await.unwrap_or_else(|panic| Err(Error::backend("a read ended early", panic)))
     }
 
     /// Ends the replay with an error rather than with a hole.
@@ -320,7 +337,12 @@ impl<B: Backend> Follower<B> {
             Standing::Good => Ok(()),
             Standing::Unknown => Err(Error::UnknownEvent),
             Standing::Expired => {
-                Err(replay::events_expired(&*self.shared.backend, page, retention).await)
+                let (shared, page) = (self.shared.clone(), page.clone());
+                let error = async move {
+                    let retention = &shared.settings.retention;
+                    Err(replay::events_expired(&*shared.backend, &page, retention).await)
+                };
+                self.unattended(error).await
             }
         }
     }
