@@ -101,6 +101,11 @@ impl Follower {
         }
     }
 
+    /// Takes what is there, begins to wait for more, and does not come back for it.
+    pub(crate) fn stall(&mut self) {
+        while let Some(Some(_)) = self.events.next().now_or_never() {}
+    }
+
     /// Fails if something is there already.
     pub(crate) fn nothing_yet(&mut self) -> Outcome {
         let next = self.events.next().now_or_never();

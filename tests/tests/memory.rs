@@ -2,6 +2,6 @@
 
 mod harness;
 
-mcp_event_store_compliance::compliance_suite!(harness::Memory, offers: [
+mcp_event_store_compliance::compliance_suite!(harness::memory::Memory, offers: [
     reopen, second_instance, sessions, maintenance, leases, retention, follow,
 ]);

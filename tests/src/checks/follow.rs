@@ -100,6 +100,11 @@ pub(crate) async fn f4_a_slow_follower_delays_nobody_and_loses_nothing(ctx: &Ctx
     for _ in 0..4 {
         slow.push(store.follow(&one, &appended[0]).await?);
     }
+    // Clients that stall wherever they happen to be, such as in the middle of fetching a page.
+    let mut stalled = Vec::new();
+    for _ in 0..40 {
+        stalled.push(store.follow(&one, &appended[0]).await?);
+    }
     let mut quick = store.follow(&one, &appended[0]).await?;
     let mut slowest = Duration::ZERO;
     for n in 0..EVENTS {
@@ -112,11 +117,15 @@ pub(crate) async fn f4_a_slow_follower_delays_nobody_and_loses_nothing(ctx: &Ctx
         // One takes an event now and then, the others none.
         if n % 50 == 0 {
             slow[0].event().await?;
+            stalled.iter_mut().for_each(Follower::stall);
         }
     }
     let patient = slowest < store.patience / 2;
     ensure(patient, "appends and other followers that are not delayed", format!("{slowest:?}"))?;
     appended.push(store.complete(&one, "end").await?);
+    let late = store.follow(&one, &appended[0]).await?;
+    slow.push(late);
+    drop(stalled);
     let taken = EVENTS.div_ceil(50);
     for (n, follower) in slow.iter_mut().enumerate() {
         let already = if n == 0 { taken } else { 0 };

@@ -1,6 +1,6 @@
 //! P1 to P4: what a replay gives.
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use mcp_event_store_core::{Error, EventId, ReplayMode, Verdict};
 
 use crate::context::Ctx;
@@ -86,6 +86,17 @@ pub(crate) async fn p2_replay_consumes_nothing(ctx: &Ctx) -> Outcome {
         same("a first event", &whole.first(), &first.transpose()?.as_ref())?;
         store.look_up(&appended[after]).await?;
     }
+    // Nor does one that its reader left in the middle of a page, however many there are.
+    let mut stalled = Vec::new();
+    for _ in 0..40 {
+        let mut events = store.try_open(one.scope(), &appended[0]).await??.events;
+        for _ in 0..appended.len() {
+            if events.next().now_or_never().is_none() {
+                break;
+            }
+        }
+        stalled.push(events);
+    }
     let reader = |_| {
         let (store, one, first) = (store.clone(), one.clone(), appended[0].clone());
         async move { store.replay(&one, &first).await }
@@ -93,6 +104,7 @@ pub(crate) async fn p2_replay_consumes_nothing(ctx: &Ctx) -> Outcome {
     for replay in together((0..8).map(reader)).await? {
         same("replays at the same time", &whole, &replay?)?;
     }
+    drop(stalled);
     same("the usage", &usage, &store.usage_if_told().await?)
 }
 

@@ -1,34 +1,6 @@
-//! The in-memory store as a scope of the suite.
+//! The stores of this project as scopes of the suite.
 
-use std::sync::OnceLock;
+#![allow(dead_code)] // Each test binary uses one of them.
 
-use mcp_event_store_compliance::{Harness, HarnessError, Opened, async_trait};
-use mcp_event_store_core::memory::MemoryBackend;
-use mcp_event_store_core::{Clock, Engine, Settings, Store};
-
-/// Streams in memory, which outlive the stores that are opened on them.
-#[derive(Default)]
-pub(crate) struct Memory {
-    /// Made when the clock is known; each store works on a clone of it.
-    backend: OnceLock<MemoryBackend>,
-}
-
-#[async_trait]
-impl Harness for Memory {
-    async fn create() -> Result<Self, HarnessError> {
-        Ok(Self::default())
-    }
-
-    async fn open(&self, settings: &Settings, clock: &Clock) -> Result<Opened, HarnessError> {
-        let backend = self.backend.get_or_init(|| MemoryBackend::new(clock.clone())).clone();
-        Ok(Store::new(Engine::open(backend, settings.clone())?).into())
-    }
-
-    fn address(&self) -> String {
-        "memory, gone with this process".to_owned()
-    }
-
-    async fn tear_down(self: Box<Self>) -> Result<(), HarnessError> {
-        Ok(())
-    }
-}
+pub(crate) mod memory;
+pub(crate) mod sqlite;
