@@ -47,7 +47,7 @@ pub(crate) async fn a2_concurrent_appends_have_one_order_for_every_reader(ctx: &
     every_reader_agrees(&store, &one, &anchor, &order).await?;
     store.append(&one, "later").await?;
     let read = store.read(&one).await?;
-    same("the order after another append", &ids(&order), &ids(&read[1..=order.len()]).to_vec())?;
+    same("the order after another append", &ids(&order), &ids(&read[1..=order.len()]))?;
     if ctx.offers(Need::Reopen) {
         let again = ctx.reopen(store, &unlimited()).await?.read(&one).await?;
         same("the order after reopening", &ids(&read), &ids(&again))?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use mcp_event_store_core::{Error, EventId, StoredEvent, StreamRef};
+use mcp_event_store_core::{Error, EventId, EventStoreExt, ReplayMode, StoredEvent, StreamRef};
 
 use crate::context::{Ctx, unlimited};
 use crate::failure::{Mismatch, Outcome, ensure, expect_match, same};
@@ -34,10 +34,8 @@ macro_rules! patiently {
 }
 
 async fn read(store: &Instance, one: &StreamRef) -> Outcome<Vec<StoredEvent>> {
-    Ok(patiently!(store, {
-        use mcp_event_store_core::EventStoreExt;
-        within(store.patience, "a read", store.events.read_to_vec(one)).await?
-    }))
+    let whole = || within(store.patience, "a read", store.events.read_to_vec(one));
+    Ok(patiently!(store, whole().await?))
 }
 
 async fn append(store: &Instance, to: &StreamRef, message: &str) -> Outcome<EventId> {
@@ -195,38 +193,44 @@ pub(crate) async fn f6_a_follow_outlives_a_cut_or_says_so(ctx: &Ctx) -> Outcome 
         let mut follower = reader.follow(&one, &last).await?;
         for round in 0..6 {
             follower.nothing_yet()?;
-            match round % 3 {
-                0 => ctx.cut(Cut::Down).await?,
-                1 => ctx.cut(Cut::Answer).await?,
-                _ => ctx.cut(Cut::Request).await?,
-            }
-            // A moment without a connection, in which the follow may notice or not.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            if round % 3 == 0 {
-                ctx.mend().await?;
-            }
             let before = last;
-            // An unknown outcome is looked up, as a caller would have to.
-            last = match store_once(writer, &one, &format!("after cut {round}")).await? {
-                Some(id) => id,
-                None => append(writer, &one, "once more").await?,
-            };
-            ctx.mend().await?;
-            match delivered_or_said(&mut follower, next_seq, &last).await? {
-                Some(next) => next_seq = next,
-                None => {
-                    follower = patiently!(reader, {
-                        let mode = mcp_event_store_core::ReplayMode::follow();
-                        reader.try_follow(one.scope(), &before, mode).await?
-                    });
-                    let next = delivered_or_said(&mut follower, next_seq, &last).await?;
-                    next_seq =
-                        next.ok_or_else(|| Mismatch::new("delivery after mending", "none"))?;
-                }
+            last = append_over_a_cut(ctx, writer, &one, round).await?;
+            let mut delivered = delivered_or_said(&mut follower, next_seq, &last).await?;
+            if delivered.is_none() {
+                // It said so, and its client comes back.
+                follower = patiently!(reader, {
+                    let mode = ReplayMode::follow();
+                    reader.try_follow(one.scope(), &before, mode).await?
+                });
+                delivered = delivered_or_said(&mut follower, next_seq, &last).await?;
             }
+            let lost = || Mismatch::new("delivery after mending", "Unavailable again");
+            next_seq = delivered.ok_or_else(lost)?;
         }
     }
     Ok(())
+}
+
+/// Cuts the connection, mends it if need be, and appends until an event is stored for certain.
+async fn append_over_a_cut(
+    ctx: &Ctx,
+    writer: &Instance,
+    to: &StreamRef,
+    round: usize,
+) -> Outcome<EventId> {
+    let cut = [Cut::Down, Cut::Answer, Cut::Request][round % 3];
+    ctx.cut(cut).await?;
+    // A moment in which the follow may notice, or not.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    if cut == Cut::Down {
+        ctx.mend().await?;
+    }
+    let stored = store_once(writer, to, &format!("after cut {round}")).await?;
+    ctx.mend().await?;
+    match stored {
+        Some(id) => Ok(id),
+        None => append(writer, to, "once more").await,
+    }
 }
 
 /// Appends; `None` if nobody knows whether it is stored.

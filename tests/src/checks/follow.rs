@@ -55,7 +55,7 @@ async fn follow_while_appended(
     let mut meanwhile = store.follow_from_start(one).await?;
     let seen = meanwhile.events(start).await?;
     drop(meanwhile);
-    let after = if n % 2 == 0 { 1 } else { seen.len() };
+    let after = if n.is_multiple_of(2) { 1 } else { seen.len() };
     let mut follower = store.follow(one, &seen[after - 1].id).await?;
     let (events, error) = follower.rest().await?;
     ensure(error.is_none(), "an end without an error", format!("{error:?}"))?;

@@ -100,7 +100,7 @@ pub(crate) async fn a7_a_cancelled_append_is_whole_or_absent_and_harms_no_other(
         async move {
             let name = name(n);
             let append = store.append(&name, n);
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 append.await.map(|_| true)
             } else {
                 // Somewhere between never polled and done.

@@ -90,16 +90,17 @@ pub(crate) async fn r2_a_third_instance_sees_what_two_append(ctx: &Ctx) -> Outco
             }
         };
         let all = TASKS * EACH;
-        let (wrote, followed) = tokio::join!(together((0..TASKS).map(write)), follower.events(all));
-        wrote?.into_iter().collect::<Outcome<()>>()?;
-        let mut followed = followed?;
+        let writing = together((0..TASKS).map(write));
+        let (written, events) = tokio::join!(writing, follower.events(all));
+        written?.into_iter().collect::<Outcome<()>>()?;
+        let mut seen = events?;
         writers[1].complete(&one, "end").await?;
-        followed.push(follower.event().await?);
+        seen.push(follower.event().await?);
         follower.end().await?;
-        in_sequence("what the third instance saw", 2, &followed)?;
+        in_sequence("what the third instance saw", 2, &seen)?;
         for store in writers.iter().chain([&reader]) {
             let replay = store.replay(&one, &first).await?;
-            let agree = replay == followed;
+            let agree = replay == seen;
             ensure(agree, "a replay like the follow, on each instance", format!("{replay:?}"))?;
         }
     }

@@ -130,14 +130,14 @@ pub(crate) async fn s2_an_unused_record_is_swept(ctx: &Ctx) -> Outcome {
 async fn deleted_everywhere(ctx: &Ctx, stores: &[Instance], by_events: bool) -> Outcome {
     let name = if by_events { "by delete_session" } else { "by delete" };
     let (id, one, other) = (session(name), stream(name, "a"), stream(name, "b"));
-    let (deleter, last) = (&stores[0], &stores[stores.len() - 1]);
+    let (first, last) = (&stores[0], &stores[stores.len() - 1]);
     put(last, &id, &json("{}")).await?;
     let kept = last.fill(&lone(name), 2).await?;
     let all = [last.fill(&one, 3).await?, last.fill(&other, 2).await?].concat();
     let deleted = if by_events {
-        deleter.delete_session(&id).await?
+        first.delete_session(&id).await?
     } else {
-        within(deleter.patience, "a deletion", deleter.sessions()?.delete(&id)).await??
+        within(first.patience, "a deletion", first.sessions()?.delete(&id)).await??
     };
     let counts = (deleted.streams, deleted.events, deleted.session_record);
     same("streams, events, record", &(2, 5, true), &counts)?;
@@ -168,8 +168,8 @@ async fn deleted_everywhere(ctx: &Ctx, stores: &[Instance], by_events: bool) -> 
         put(store, &id, &json("{}")).await?;
         store.append(&one, "again").await?;
     }
-    deleter.delete_session(&id).await?;
-    deleter.delete_stream(&lone(name)).await?;
+    first.delete_session(&id).await?;
+    first.delete_stream(&lone(name)).await?;
     Ok(())
 }
 

@@ -2,5 +2,6 @@
 
 #![allow(dead_code)] // Each test binary uses one of them.
 
+pub(crate) mod link;
 pub(crate) mod memory;
 pub(crate) mod sqlite;
