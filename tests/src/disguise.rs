@@ -12,7 +12,7 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(crate) fn shows(id: &str, name: &str) -> bool {
     let plain = id.to_lowercase().contains(&name.to_lowercase());
     let reversed: String = id.chars().rev().collect();
-    let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = name.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let hidden = |bytes: Vec<u8>| holds(&bytes, name.as_bytes());
     plain
         || reversed.contains(name)
@@ -166,7 +166,7 @@ mod tests {
     fn names_are_seen_through_encodings() {
         let name = "zebra-session-4711";
         let base64 = to_base64(format!("k{name}").as_bytes());
-        let hex: String = name.bytes().map(|b| format!("{b:02X}")).collect();
+        let hex = name.bytes().map(|b| format!("{b:02X}")).collect::<Vec<_>>().concat();
         for id in [format!("x{name}"), name.to_uppercase(), base64, hex] {
             assert!(shows(&id, name), "{id}");
         }

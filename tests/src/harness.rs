@@ -19,6 +19,7 @@ pub type HarnessError = Box<dyn std::error::Error + Send + Sync>;
 /// The methods after [`tear_down`](Self::tear_down) belong to a need each. Leave them out if
 /// `compliance_suite!` does not offer that need; their checks then show as ignored.
 #[async_trait]
+#[allow(clippy::must_use_candidate)] // A future is `must_use` already.
 pub trait Harness: Send + Sync + 'static {
     /// Makes an empty scope. Must leave it free for another process to open.
     ///

@@ -36,6 +36,6 @@ pub use failure::{Failure, FailureKind};
 pub use harness::{Cut, Harness, HarnessError, Opened};
 pub use need::Need;
 pub use registry::{CHECKS, Check, check};
-pub use runner::{run, run_check};
+pub use runner::{in_own_process, run, run_check};
 
 pub(crate) use registry::__statics;

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -23,14 +24,27 @@ pub fn run<H: Harness>(name: &str, path: &str, offers: &[Need]) {
     let check = registry::check(name).expect("a registered check");
     // The path of a test, as the test binary knows it, lacks the name of the crate.
     let path = path.split_once("::").map_or(path, |(_, path)| path);
-    let result = match Role::of_this_process() {
-        Role::Test if check.measures => {
-            return process::run_alone(path, H::deadline());
+    let play = |role| {
+        if let Err(failure) = watched::<H>(check, offers, role, Some(path.to_owned())) {
+            panic!("{failure}");
         }
-        role => watched::<H>(check, offers, role, Some(path.to_owned())),
     };
-    if let Err(failure) = result {
-        panic!("{failure}");
+    match Role::of_this_process() {
+        Role::Test if check.measures => process::run_alone(path, H::deadline()),
+        role => play(role),
+    }
+}
+
+/// Runs `measure` in a process that runs nothing but the test at `path`, from which this is
+/// called, and one such process at a time. Time and memory are not worth measuring beside other
+/// tests.
+///
+/// # Panics
+/// If `measure` does.
+pub fn in_own_process(path: &str, deadline: Duration, measure: impl FnOnce()) {
+    match Role::of_this_process() {
+        Role::Test => process::run_alone(path, deadline),
+        Role::Alone | Role::Child(_) => measure(),
     }
 }
 

@@ -204,8 +204,8 @@ pub(crate) async fn f6_a_follow_outlives_a_cut_or_says_so(ctx: &Ctx) -> Outcome 
                 });
                 delivered = delivered_or_said(&mut follower, next_seq, &last).await?;
             }
-            let lost = || Mismatch::new("delivery after mending", "Unavailable again");
-            next_seq = delivered.ok_or_else(lost)?;
+            let silent = || Mismatch::new("delivery after mending", "Unavailable again");
+            next_seq = delivered.ok_or_else(silent)?;
         }
     }
     Ok(())

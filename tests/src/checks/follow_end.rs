@@ -85,6 +85,7 @@ pub(crate) async fn f3_close_ends_a_follow(ctx: &Ctx) -> Outcome {
 
 pub(crate) async fn f3_a_dropped_follow_leaves_nothing_running(ctx: &Ctx) -> Outcome {
     const FOLLOWERS: usize = 50;
+    const FEW: usize = 5;
     let mut settings = unlimited();
     settings.limits.max_followers_per_session =
         ctx.offers(Need::Retention).then_some(FOLLOWERS as u64);
@@ -94,9 +95,8 @@ pub(crate) async fn f3_a_dropped_follow_leaves_nothing_running(ctx: &Ctx) -> Out
     // Once, so that what a store starts with its first follow is running already.
     store.follow_from_start(&one).await?.event().await?;
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let mut before = tasks();
+    let before = tasks();
     for _ in 0..3 {
-        before = before.max(tasks());
         let mut followers = Vec::new();
         for n in 0..FOLLOWERS {
             // The slots of those that were dropped come back, if not at once.
@@ -108,8 +108,9 @@ pub(crate) async fn f3_a_dropped_follow_leaves_nothing_running(ctx: &Ctx) -> Out
         }
         drop(followers);
     }
-    let what = "no more tasks than before the follows";
-    eventually(store.patience, what, || async { Ok(tasks() <= before) }).await?;
+    // A few that belong to the store and not to a follow may have started or ended.
+    let what = format!("about as many tasks as the {before} before the follows");
+    eventually(store.patience, what, || async { Ok(tasks() <= before + FEW) }).await?;
     store.append(&one, "second").await?;
     let came = store.follow(&one, &first).await?.event().await?;
     same("a follow after all that", &2, &came.seq)

@@ -1,6 +1,7 @@
 //! S4: deletion while others write.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_event_store_core::{Error, EventId, StreamRef, Usage};
 use tokio::sync::Notify;
@@ -14,17 +15,23 @@ use crate::tools::{json, random, session, stream, text, together};
 const ROUNDS: usize = 12;
 const WRITERS: usize = 8;
 
-/// How often a writer writes if nothing stops it; the deletion comes long before.
-const ENOUGH: usize = 100_000;
+/// What writers know of the deletion.
+#[derive(Default)]
+struct Race {
+    begun: Notify,
+    /// Whether the deletion was acknowledged.
+    over: AtomicBool,
+}
 
 /// What one writer got its acknowledgement for.
 type Written = Vec<(StreamRef, EventId)>;
 
-/// Appends or stores until the session is deleted. Tells when it has begun.
-async fn write(store: Instance, name: String, n: usize, begun: Arc<Notify>) -> Outcome<Written> {
+/// Appends or stores until the session is deleted.
+async fn write(store: Instance, name: String, n: usize, race: Arc<Race>) -> Outcome<Written> {
     let id = session(&name);
     let mut written = Vec::new();
-    for turn in 0..ENOUGH {
+    for turn in 0.. {
+        let over = race.over.load(Ordering::SeqCst);
         let answer = match n % 4 {
             // Always another stream, always the same, or one that all writers share.
             0 => append(&store, &stream(&name, &format!("{n}/{turn}")), &mut written).await?,
@@ -36,14 +43,17 @@ async fn write(store: Instance, name: String, n: usize, begun: Arc<Notify>) -> O
                 store.sessions()?.store(&id, json("{}")).await
             }
         };
-        begun.notify_one();
+        race.begun.notify_one();
         match answer {
-            Ok(()) => {}
-            Err(Error::SessionDeleted) => return Ok(written),
-            other => return Err(Mismatch::new("success or SessionDeleted", format!("{other:?}"))),
+            Ok(()) if !over => {}
+            Err(Error::SessionDeleted) => break,
+            other => {
+                let expected = "success, and SessionDeleted after the deletion";
+                return Err(Mismatch::new(expected, format!("{other:?}, deleted: {over}")));
+            }
         }
     }
-    Err(Mismatch::new("SessionDeleted for a writer, at last", "success for ever"))
+    Ok(written)
 }
 
 async fn append(
@@ -58,15 +68,16 @@ async fn append(
 async fn race(stores: &[Instance]) -> Outcome {
     for round in 0..ROUNDS {
         let name = format!("round {round}");
-        let begun = Arc::new(Notify::new());
+        let racing = Arc::new(Race::default());
         let writer =
-            |n: usize| write(stores[n % stores.len()].clone(), name.clone(), n, begun.clone());
+            |n: usize| write(stores[n % stores.len()].clone(), name.clone(), n, racing.clone());
         let writers: Vec<_> = (0..WRITERS).map(writer).collect();
         let writers = tokio::spawn(together(writers));
         for _ in 0..random(40) {
-            begun.notified().await;
+            racing.begun.notified().await;
         }
         stores[0].delete_session(&session(&name)).await?;
+        racing.over.store(true, Ordering::SeqCst);
         let written = writers.await.expect("no panic")?;
         let written: Vec<Written> = written.into_iter().collect::<Outcome<_>>()?;
         for (stream, id) in written.concat() {

@@ -63,7 +63,9 @@ pub(crate) async fn t9_removal_takes_a_prefix(ctx: &Ctx) -> Outcome {
             ages.push(0);
             if random(3) == 0 {
                 ctx.pass(20);
-                ages.iter_mut().for_each(|age| *age += 20);
+                for age in &mut ages {
+                    *age += 20;
+                }
             }
             if random(10) == 0 && ctx.offers(Need::Maintenance) {
                 store.sweep().await?;

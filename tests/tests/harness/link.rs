@@ -63,8 +63,13 @@ impl Link {
         Ok(())
     }
 
+    /// How often the connection was lost so far.
+    pub(crate) fn losses(&self) -> u64 {
+        self.down.borrow().1
+    }
+
     /// The cut that strikes the write which is about to be sent.
-    fn strike(&self) -> Option<Cut> {
+    pub(crate) fn strike(&self) -> Option<Cut> {
         let cut = self.next.lock().unwrap().take();
         if cut.is_some() {
             self.lose(false);
@@ -150,7 +155,9 @@ impl Remote {
     ) -> Result<Vec<Result<Appended>>> {
         self.link.ask()?;
         // The time that a request is on its way, in which others queue up.
-        tokio::time::sleep(Duration::from_micros(200)).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
         let unknown = || Error::outcome_unknown("the connection was lost during a commit", lost());
         match self.link.strike() {
             Some(Cut::Answer) => {

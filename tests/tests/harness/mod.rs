@@ -1,6 +1,7 @@
 //! The stores of this project as scopes of the suite.
 
 #![allow(dead_code)] // Each test binary uses one of them.
+#![allow(clippy::unwrap_used)]
 
 pub(crate) mod link;
 pub(crate) mod memory;
