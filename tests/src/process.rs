@@ -56,7 +56,8 @@ pub(crate) fn run_alone(path: &str, deadline: Duration) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let output = runtime.expect("a runtime").block_on(async {
-        let run = this_test(path).env(ROLE, "alone").output();
+        // One heap for all threads, where the C library asks: several of them keep more for later.
+        let run = this_test(path).env(ROLE, "alone").env("MALLOC_ARENA_MAX", "1").output();
         tokio::time::timeout(deadline + Duration::from_secs(10), run).await
     });
     let output = output.expect("an end in time").expect("a child process");

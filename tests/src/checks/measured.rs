@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use mcp_event_store_core::{EventId, StreamRef};
 
 use crate::context::Ctx;
-use crate::failure::{Mismatch, Outcome, ensure, expect_match, same};
+use crate::failure::{FailureKind, Mismatch, Outcome, ensure, expect_match, same};
 use crate::instance::{Instance, within};
 use crate::process::resident_bytes;
 use crate::tools::{padded, stream, together};
@@ -119,20 +119,36 @@ fn grown_at_most(bound: usize, before: usize, when: &str) -> Outcome {
     ensure(grown <= bound, expected, format!("{} MiB more", grown / MIB))
 }
 
+/// The stream that F4 measures: 24 MiB.
+const EVENT: usize = 16 * KIB;
+const EVENTS: usize = 1536;
+
 pub(crate) async fn f4_slow_followers_use_bounded_memory(ctx: &Ctx) -> Outcome {
-    const EVENT: usize = 16 * KIB;
-    /// 24 MiB.
-    const EVENTS: usize = 1536;
-    const FOLLOWERS: usize = 8;
+    const ROUNDS: usize = 3;
     let store = ctx.open().await?;
-    let quiet = stream("s", "quiet");
-    // What appending by itself costs: nothing for most stores, all of it for one in memory.
-    fill(&store, vec![quiet.clone()], EVENTS / 4, EVENT).await?;
+    // Once, for what a store and an allocator grow to anyway.
+    fill(&store, vec![stream("s", "before")], EVENTS / 4, EVENT).await?;
+    let mut round = 0;
+    loop {
+        round += 1;
+        match followed_asleep(&store, round).await {
+            // An allocator may keep more for once; a follower that hoards does so each time.
+            Err(more) if more.kind == FailureKind::RuleBroken && round < ROUNDS => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Appends one stream that nobody follows and one that sleepers do, and compares.
+async fn followed_asleep(store: &Instance, round: usize) -> Outcome {
+    const FOLLOWERS: usize = 8;
+    let quiet = stream("quiet", &round.to_string());
     let start = resident()?;
-    fill(&store, vec![quiet], EVENTS, EVENT).await?;
+    // What appending by itself costs: nothing for most stores, all of it for one in memory.
+    fill(store, vec![quiet], EVENTS, EVENT).await?;
     let alone = resident()?.saturating_sub(start);
 
-    let one = stream("s", "followed");
+    let one = stream("followed", &round.to_string());
     let first = store.append(&one, "first").await?;
     let mut asleep = Vec::new();
     for _ in 0..FOLLOWERS {
@@ -141,7 +157,7 @@ pub(crate) async fn f4_slow_followers_use_bounded_memory(ctx: &Ctx) -> Outcome {
         asleep.push(follower);
     }
     let start = resident()?;
-    fill(&store, vec![one.clone()], EVENTS, EVENT).await?;
+    fill(store, vec![one.clone()], EVENTS, EVENT).await?;
     let followed = resident()?.saturating_sub(start);
     let bound = alone + EVENTS * EVENT / 2;
     let expected = format!("at most {} MiB more while {FOLLOWERS} followers sleep", bound / MIB);
