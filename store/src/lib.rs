@@ -68,3 +68,8 @@ pub async fn open_with(url: &str, config: &Config) -> Result<Store> {
         Scheme::Sqlite => mcp_event_store_sqlite::open(url, &config).await,
     }
 }
+
+/// The Rust in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
