@@ -14,12 +14,13 @@ mod connection;
 mod defect;
 mod deletion;
 mod follow;
+mod forgetful;
 mod lease;
 mod replay;
 mod retention;
 
 use mcp_event_store_compliance::{
-    CHECKS, Check, FailureKind, Harness, Need, in_own_process, run_check,
+    CHECKS, Check, FailureKind, Harness, Need, in_own_process, run, run_check,
 };
 
 use defect::{Broken, Defect};
@@ -161,12 +162,28 @@ broken_stores! {
     s4_catches_a_store_without_deletion_marks: deletion::LeavesNoMark, S4;
 }
 
-/// What is not broken here: rules whose checks need another process to kill.
-const ELSEWHERE: [&str; 2] = ["A1", "R3"];
+/// Rules whose checks kill another process, in which they run this very test.
+const KILLED: [&str; 2] = ["A1", "R3"];
+
+#[test]
+#[should_panic(expected = "A1 is not kept")]
+fn a1_catches_a_store_that_forgets_what_it_acknowledged() {
+    let check = "a1_an_acknowledged_event_survives_kill_9";
+    let test = concat!(module_path!(), "::a1_catches_a_store_that_forgets_what_it_acknowledged");
+    run::<forgetful::Forgetful>(check, test, &[Need::Kill]);
+}
+
+#[test]
+#[should_panic(expected = "R3 is not kept")]
+fn r3_catches_a_store_that_forgets_what_it_acknowledged() {
+    let check = "r3_random_kills_lose_and_tear_nothing";
+    let test = concat!(module_path!(), "::r3_catches_a_store_that_forgets_what_it_acknowledged");
+    run::<forgetful::Forgetful>(check, test, &[Need::Kill]);
+}
 
 #[test]
 fn every_rule_is_broken_by_some_store() {
-    for check in CHECKS.iter().filter(|check| !ELSEWHERE.contains(&check.rule)) {
+    for check in CHECKS.iter().filter(|check| !KILLED.contains(&check.rule)) {
         assert!(BROKEN.contains(&check.rule), "no store breaks {}", check.rule);
     }
 }
