@@ -1,4 +1,4 @@
-//! The compliance suite of [`mcp-event-store`]: every promise of the `EventStore` contract as one
+//! The compliance suite of `mcp-event-store`: every promise of the `EventStore` contract as one
 //! named test, for any store.
 //!
 //! A store author implements [`Harness`] and calls [`compliance_suite!`] in an integration test;
@@ -10,8 +10,6 @@
 //! it fails. Time is moved by a [`Clock`](mcp_event_store_core::Clock), not slept. Environment
 //! variables that begin with `MCP_EVENT_STORE_TEST_` are how a test talks to its own child
 //! processes.
-//!
-//! [`mcp-event-store`]: https://crates.io/crates/mcp-event-store
 
 #![deny(dead_code)] // A check that is not in the registry is dead code.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // All of it is test code.
