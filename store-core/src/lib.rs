@@ -1,10 +1,8 @@
-//! The contract, the engine and the retention of [`mcp-event-store`]: durable event stores for MCP
+//! The contract, the engine and the retention of `mcp-event-store`: durable event stores for MCP
 //! servers that speak Streamable HTTP with resumable SSE streams.
 //!
 //! Server authors start from the facade crate's `open`. This crate is for authors of adapters,
 //! who call [`EventStore`], and of backends, who implement the `Backend` trait.
-//!
-//! [`mcp-event-store`]: https://crates.io/crates/mcp-event-store
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
