@@ -13,6 +13,12 @@ pub(crate) fn interrupted(request: RequestId) -> ServerJsonRpcMessage {
     error(request, ErrorCode::INTERNAL_ERROR, text, "interrupted")
 }
 
+/// The session ended here before the request ran; another instance, or this one, can restore it.
+pub(crate) fn session_ended(request: RequestId) -> ServerJsonRpcMessage {
+    let text = "the session has ended on this server; the request did not run and can be repeated";
+    error(request, ErrorCode::INTERNAL_ERROR, text, "session_ended")
+}
+
 /// The request was refused before it ran.
 pub(crate) fn invalid(request: RequestId, text: &'static str) -> ServerJsonRpcMessage {
     error(request, ErrorCode::INVALID_REQUEST, text, "invalid_request")

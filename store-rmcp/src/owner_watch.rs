@@ -18,6 +18,9 @@ use crate::{failure, stream_name, wire};
 /// Between two tries to reach a store that is away.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// A lease about to lapse is not asked about without a pause.
+const LEAST: Duration = Duration::from_millis(20);
+
 /// Watches the owner of `stream` until the guard is dropped; `None` if it is no request's stream.
 pub(crate) fn start(context: &Arc<Context>, stream: StreamRef) -> Option<DropGuard> {
     let request = stream_name::request_of(&stream.stream)?;
@@ -32,7 +35,7 @@ async fn watch(context: Arc<Context>, stream: StreamRef, request: RequestId) {
     let lease = context.watch_lease();
     loop {
         match context.events.renew(&stream, &lease).await {
-            Ok(LeaseState::Other { remaining }) => sleep(remaining).await,
+            Ok(LeaseState::Other { remaining }) => sleep(remaining.max(LEAST)).await,
             Ok(LeaseState::Held) => match end(&context, &stream, request.clone()).await {
                 Err(error) if error.is_retryable() => sleep(PAUSE).await,
                 _ => return,

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use mcp_event_store_core::{ReplayMode, StreamRef};
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, JsonRpcRequest};
+use mcp_event_store_core::{Error as StoreError, ReplayMode, StreamRef};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, GetMeta, JsonRpcRequest, ServerJsonRpcMessage,
+};
 use tokio::sync::mpsc;
 
 use crate::connection::Connection;
 use crate::failure;
+use crate::router::Opened;
 use crate::session::Session;
 use crate::stream_name;
 use crate::writer::{Append, Kind, Writer, WriterHandle};
@@ -30,11 +33,13 @@ pub(crate) async fn open(
     };
     let (handle, appends) = WriterHandle::new();
     let token = request.request.get_meta().get_progress_token();
-    if !session.with_router(|router| router.open(id.clone(), token, handle.clone())) {
-        return Connection::single(failure::invalid(id, ID_IN_USE));
+    match session.with_router(|router| router.open(id.clone(), token, handle.clone())) {
+        Opened::Yes => {}
+        Opened::InUse => return Connection::single(failure::invalid(id, ID_IN_USE)),
+        Opened::SessionEnded => return Connection::single(failure::session_ended(id)),
     }
     let opening = Opening { stream: session.stream(stream), session, request, handle };
-    opening.run(appends).await
+    opening.run(appends).await.unwrap_or_else(Connection::single)
 }
 
 /// A request whose place in the router is taken.
@@ -45,30 +50,50 @@ struct Opening {
     handle: WriterHandle,
 }
 
+/// A connection, or what a client is told that gets none.
+type Connected<T = Connection> = Result<T, ServerJsonRpcMessage>;
+
 impl Opening {
-    async fn run(self, appends: mpsc::UnboundedReceiver<Append>) -> Connection {
-        let id = self.request.id.clone();
+    async fn run(self, appends: mpsc::UnboundedReceiver<Append>) -> Connected {
+        self.prime(appends).await?;
+        let connection = self.connect().await?;
+        self.hand_over().await;
+        Ok(connection)
+    }
+
+    /// Stores the stream's first event, and starts its writer.
+    async fn prime(&self, appends: mpsc::UnboundedReceiver<Append>) -> Connected<()> {
+        let context = &self.session.context;
+        let running = context.run_request();
         let writer = self.writer();
-        if let Err(error) = writer.store(self.session.priming()).await {
-            self.session.with_router(|router| router.close(&id));
-            return Connection::single(failure::not_stored(id, &error));
+        let Err(error) = writer.store(self.session.priming()).await else {
+            context.tasks.spawn(async move {
+                writer.run(appends).await;
+                drop(running);
+            });
+            return Ok(());
+        };
+        self.session.with_router(|router| router.close(&self.request.id));
+        let refusal = failure::not_stored(self.request.id.clone(), &error);
+        if let StoreError::OutcomeUnknown { .. } = error {
+            // The stream may be there after all, and then it needs an end.
+            context.tasks.spawn(async move { writer.complete_after(&error).await });
         }
-        let running = self.session.context.run_request();
-        self.session.context.tasks.spawn(async move {
-            writer.run(appends).await;
-            drop(running);
-        });
-        match self.session.context.events.read_stream(&self.stream, ReplayMode::follow()).await {
+        Err(refusal)
+    }
+
+    /// Follows the stream from its beginning.
+    async fn connect(&self) -> Connected {
+        let events = &self.session.context.events;
+        match events.read_stream(&self.stream, ReplayMode::follow()).await {
             Ok(replay) => {
                 let connection = Connection::new(replay, self.session.shows_blank());
-                let connection = connection.using(self.session.in_use());
-                self.hand_over().await;
-                connection
+                Ok(connection.using(self.session.in_use()))
             }
             Err(error) => {
-                let refusal = failure::not_stored(id, &error);
+                let refusal = failure::not_stored(self.request.id.clone(), &error);
                 self.session.with_router(|router| router.route(&refusal));
-                Connection::single(refusal)
+                Err(refusal)
             }
         }
     }

@@ -26,28 +26,39 @@ struct OpenRequest {
     token: Option<ProgressToken>,
 }
 
+/// Whether a request was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    Yes,
+    /// A request with this ID is still open; one stream would mix the two.
+    InUse,
+    SessionEnded,
+}
+
 impl Router {
     pub(crate) fn new(standalone: WriterHandle) -> Self {
         let standalone = Some(standalone);
         Self { requests: HashMap::new(), tokens: HashMap::new(), standalone }
     }
 
-    /// Sends what belongs to `request` to `writer` from now on; `false` if a request with this ID
-    /// is still open, whose stream the two would mix.
+    /// Sends what belongs to `request` to `writer` from now on.
     pub(crate) fn open(
         &mut self,
         request: RequestId,
         token: Option<ProgressToken>,
         writer: WriterHandle,
-    ) -> bool {
-        if self.standalone.is_none() || self.requests.contains_key(&request) {
-            return false;
+    ) -> Opened {
+        if self.standalone.is_none() {
+            return Opened::SessionEnded;
+        }
+        if self.requests.contains_key(&request) {
+            return Opened::InUse;
         }
         if let Some(token) = &token {
             self.tokens.insert(token.clone(), request.clone());
         }
         self.requests.insert(request, OpenRequest { writer, token });
-        true
+        Opened::Yes
     }
 
     /// Whether `request` is still open with `writer` as its stream.
@@ -153,9 +164,10 @@ mod tests {
         let (standalone_writer, standalone) = WriterHandle::new();
         let mut router = Router::new(standalone_writer);
         let (writer, first) = WriterHandle::new();
-        assert!(router.open(RequestId::Number(1), Some(token("one")), writer));
+        let opened = router.open(RequestId::Number(1), Some(token("one")), writer);
+        assert_eq!(opened, Opened::Yes);
         let (writer, second) = WriterHandle::new();
-        assert!(router.open(RequestId::Number(2), None, writer));
+        assert_eq!(router.open(RequestId::Number(2), None, writer), Opened::Yes);
         Fixture { router, standalone, first, second }
     }
 
@@ -214,7 +226,7 @@ mod tests {
     fn an_open_request_id_cannot_be_opened_again() {
         let mut f = fixture();
         let (writer, _queue) = WriterHandle::new();
-        assert!(!f.router.open(RequestId::Number(1), None, writer));
+        assert_eq!(f.router.open(RequestId::Number(1), None, writer), Opened::InUse);
     }
 
     #[test]
@@ -224,6 +236,6 @@ mod tests {
         assert!(matches!(f.router.route(&progress("one")), Stored::Now(Err(Error::SessionEnded))));
         assert!(f.first.blocking_recv().is_none());
         let (writer, _queue) = WriterHandle::new();
-        assert!(!f.router.open(RequestId::Number(3), None, writer));
+        assert_eq!(f.router.open(RequestId::Number(3), None, writer), Opened::SessionEnded);
     }
 }

@@ -11,15 +11,12 @@ use mcp_event_store_core::{
 };
 use rmcp::model::{RequestId, ServerJsonRpcMessage};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::{failure, wire};
-
-/// The first and the longest pause between two tries to reach the store.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// An event on its way to the writer.
 pub(crate) struct Append {
@@ -119,11 +116,12 @@ impl Writer {
         }
     }
 
+    /// A store that does not answer must not hold up the response for longer than the lease.
     async fn renew(&self) {
-        match self.context.events.renew(&self.stream, &self.lease).await {
-            Ok(LeaseState::Held) => {}
-            Ok(state) => tracing::warn!(stream = ?self.stream, ?state, "lost the lease"),
-            Err(error) => tracing::warn!(stream = ?self.stream, %error, "cannot renew the lease"),
+        let renewal = self.context.events.renew(&self.stream, &self.lease);
+        match timeout(self.lease.ttl, renewal).await {
+            Ok(Ok(LeaseState::Held)) => {}
+            lost => tracing::warn!(stream = ?self.stream, ?lost, "the lease was not renewed"),
         }
     }
 
@@ -131,16 +129,15 @@ impl Writer {
     pub(crate) async fn store(&self, event: NewEvent) -> StoreResult<EventId> {
         let event = event.with_lease(self.lease.clone());
         let deadline = Instant::now() + self.context.config.store_timeout;
-        let mut pause = PAUSE.0;
+        let mut backoff = Backoff::new();
         loop {
             let append = self.context.events.store_event(&self.stream, event.clone());
             let outcome = timeout_at(deadline, append).await.unwrap_or_else(|_| Err(too_slow()));
-            let patient = Instant::now() + pause < deadline;
+            let patient = Instant::now() + backoff.next < deadline;
             match outcome {
-                Err(error) if error.is_retryable() && patient => sleep(pause).await,
+                Err(error) if error.is_retryable() && patient => backoff.pause().await,
                 outcome => return outcome.inspect_err(|error| self.note(error)),
             }
-            pause = (pause * 2).min(PAUSE.1);
         }
     }
 
@@ -151,8 +148,8 @@ impl Writer {
         }
     }
 
-    /// The completing event was refused: the client gets an error in its place.
-    async fn complete_after(&self, error: &StoreError) {
+    /// An event that the stream cannot do without was refused: its client gets an error instead.
+    pub(crate) async fn complete_after(&self, error: &StoreError) {
         if let Kind::Request(request) = &self.kind {
             self.complete_with(&failure::not_stored(request.clone(), error)).await;
         }
@@ -163,14 +160,31 @@ impl Writer {
     async fn complete_with(&self, message: &ServerJsonRpcMessage) {
         let Ok(json) = wire::encode(message) else { return };
         let event = NewEvent::message(json).completing();
-        loop {
-            match self.store(event.clone()).await {
-                Err(StoreError::Unavailable { .. } | StoreError::OutcomeUnknown { .. }) => {
-                    sleep(PAUSE.1).await;
-                }
-                _ => return,
-            }
+        let mut backoff = Backoff::new();
+        while let Err(StoreError::Unavailable { .. } | StoreError::OutcomeUnknown { .. }) =
+            self.store(event.clone()).await
+        {
+            backoff.pause().await;
         }
+    }
+}
+
+/// Ever longer pauses between tries to reach the store.
+struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(2);
+
+    fn new() -> Self {
+        Self { next: Self::FIRST }
+    }
+
+    async fn pause(&mut self) {
+        sleep(self.next).await;
+        self.next = (self.next * 2).min(Self::LONGEST);
     }
 }
 
