@@ -18,7 +18,7 @@ on_every_store!(
     a_call_whose_server_died_ends_with_an_error,
     a_silent_call_is_not_taken_for_dead,
     a_call_running_at_shutdown_ends_with_an_error,
-    a_client_gone_during_its_post_leaves_a_stream_that_ends,
+    too_many_connections_are_refused_with_an_error,
 );
 
 async fn a_cancelled_request_ends(place: Place) {
@@ -150,23 +150,18 @@ async fn a_call_running_at_shutdown_ends_with_an_error(place: Place) {
     assert_eq!(rest[1].json()["error"]["data"]["reason"], "interrupted");
 }
 
-async fn a_client_gone_during_its_post_leaves_a_stream_that_ends(place: Place) {
-    let store = place.open().await;
-    let server = Server::start(&store).await;
+async fn too_many_connections_are_refused_with_an_error(place: Place) {
+    let place = place.with(|s| s.limits.max_followers_per_session = Some(1)).await;
+    let server = Server::start(&place.open().await).await;
     let client = Client::connect(&server).await;
-    for id in 1..=20 {
-        let hasty = client.clone();
-        let post = tokio::spawn(async move { hasty.call(id, "count", 0).await });
-        tokio::task::yield_now().await;
-        post.abort();
-    }
-    // Whatever arrived runs, and can be counted: nothing is left half open.
-    server.script.go(20);
-    let mut last = client.call(21, "announce", 1).await;
-    assert_eq!(briefs(&last.rest().await), ["-", "result"]);
-    server.stop().await;
-    let usage = store.maintenance().usage().await.unwrap();
-    // The standalone stream has its priming event and one announcement; every other stream has
-    // its priming event and its end.
-    assert_eq!(usage.events, 2 * usage.streams, "{usage:?}");
+    let mut listening = client.listen().await;
+    listening.take(1).await;
+    let refused = client.call(1, "count", 0).await.rest().await;
+    assert_eq!(briefs(&refused), ["error"]);
+    assert_eq!(refused[0].json()["error"]["data"]["reason"], "limit_reached");
+    assert_eq!(server.script.started(), 0);
+    let stranger = Client::connect(&server).await;
+    server.script.go(1);
+    let others = stranger.call(1, "count", 0).await.rest().await;
+    assert_eq!(briefs(&others), ["-", "result"], "another session does not notice");
 }

@@ -19,15 +19,18 @@ macro_rules! on_every_store {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                super::$test(crate::support::Place::sqlite().await).await;
+                super::$test(crate::support::Place::sqlite()).await;
             })*
         }
     };
 }
 
 mod endings;
+mod faults;
+mod load;
 mod official_client;
 mod resume;
+mod sessionless;
 mod sessions;
 mod standalone;
 mod versions;

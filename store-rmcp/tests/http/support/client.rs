@@ -39,7 +39,8 @@ impl Client {
         assert_eq!(response.status(), StatusCode::OK);
         client.session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
         let events = Sse::new(response).rest().await;
-        assert_eq!(events[0].json()["result"]["protocolVersion"], version);
+        let answer = events.iter().find(|event| !event.data.is_empty()).unwrap();
+        assert_eq!(answer.json()["result"]["protocolVersion"], version);
         client.notify("notifications/initialized", &json!({})).await;
         client
     }
@@ -70,6 +71,22 @@ impl Client {
     /// Posts a request; its events come as they are sent.
     pub async fn post(&self, message: &Value) -> Sse {
         Sse::new(self.post_raw(message).await)
+    }
+
+    /// Posts a request of another protocol version.
+    pub async fn post_as(&self, message: &Value, version: &str) -> Sse {
+        let post = self.request(Method::POST).header(CONTENT_TYPE, "application/json");
+        let method = message["method"].as_str().unwrap();
+        let post = post.header("mcp-protocol-version", version).header("mcp-method", method);
+        let post = post.header("mcp-name", message["params"]["name"].as_str().unwrap());
+        let answer = post.body(message.to_string()).send();
+        Sse::new(within_deadline("a POST's answer", answer).await.unwrap())
+    }
+
+    /// Resumes a stream as a client of another protocol version.
+    pub async fn resume_as(&self, last_event_id: &str, version: &str) -> Sse {
+        let get = self.get(Some(last_event_id)).header("mcp-protocol-version", version);
+        Sse::new(within_deadline("a GET's answer", get.send()).await.unwrap())
     }
 
     /// Calls a tool with progress; the token is the ID as text.

@@ -1,6 +1,7 @@
 //! A server with scripted tools, and a client that shows what is on the wire.
 
 mod client;
+mod fault;
 mod place;
 mod proxy;
 mod server;
@@ -9,9 +10,11 @@ mod tools;
 use std::time::Duration;
 
 pub use client::{Client, Event, Sse, briefs, request};
+pub use fault::{Appends, Fault};
 pub use place::Place;
 pub use proxy::Proxy;
-pub use server::Server;
+pub use server::{Server, serve};
+pub use tools::{Script, Tools};
 
 /// Longer than anything here takes on a busy machine; reached only by a failing test.
 pub const DEADLINE: Duration = Duration::from_secs(20);

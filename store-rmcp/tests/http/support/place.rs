@@ -22,7 +22,7 @@ impl Place {
         Self { kind: Kind::Memory(open("memory://", &settings).await), settings }
     }
 
-    pub async fn sqlite() -> Self {
+    pub fn sqlite() -> Self {
         Self { kind: Kind::Sqlite(tempfile::tempdir().unwrap()), settings: Settings::default() }
     }
 
@@ -32,7 +32,7 @@ impl Place {
         change(&mut settings);
         let kind = match self.kind {
             Kind::Memory(_) => Kind::Memory(open("memory://", &settings).await),
-            file => file,
+            Kind::Sqlite(directory) => Kind::Sqlite(directory),
         };
         Self { kind, settings }
     }

@@ -1,9 +1,11 @@
 //! One server instance: axum, rmcp and the adapter, on a port of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mcp_event_store_core::Store;
 use mcp_event_store_rmcp::{DurableSessionConfig, DurableSessionManager};
+use rmcp::transport::streamable_http_server::SessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -14,7 +16,7 @@ use super::within_deadline;
 
 /// A running server. Dropping it stops it, without grace.
 pub struct Server {
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     pub script: Arc<Script>,
     pub sessions: Arc<DurableSessionManager>,
     stop: CancellationToken,
@@ -38,13 +40,7 @@ impl Server {
                 StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token()),
             ),
         );
-        let router = axum::Router::new().nest_service("/mcp", service);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stopped = stop.clone().cancelled_owned();
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, router).with_graceful_shutdown(stopped).await.unwrap();
-        });
+        let (address, serving) = serve(service, stop.clone()).await;
         Self { address, script, sessions, stop, serving }
     }
 
@@ -61,6 +57,21 @@ impl Server {
         })
         .await;
     }
+}
+
+/// Serves `service` on a port of its own until `stop` is cancelled.
+pub async fn serve<M: SessionManager>(
+    service: StreamableHttpService<Tools, M>,
+    stop: CancellationToken,
+) -> (SocketAddr, JoinHandle<()>) {
+    let router = axum::Router::new().nest_service("/mcp", service);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let stopped = stop.cancelled_owned();
+        axum::serve(listener, router).with_graceful_shutdown(stopped).await.unwrap();
+    });
+    (address, serving)
 }
 
 impl Drop for Server {

@@ -34,8 +34,12 @@ impl Script {
         self.steps.add_permits(steps);
     }
 
+    pub fn started(&self) -> usize {
+        self.started.load(Ordering::SeqCst)
+    }
+
     pub async fn wait_until_started(&self, calls: usize) {
-        let started = || async { self.started.load(Ordering::SeqCst) >= calls };
+        let started = || async { self.started() >= calls };
         eventually("a tool's start", started).await;
     }
 
