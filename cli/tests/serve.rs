@@ -84,6 +84,24 @@ async fn a_terminated_server_ends_its_calls_and_exits_with_0() {
 }
 
 #[tokio::test]
+async fn logs_hold_no_credentials() {
+    let (_directory, store) = file();
+    let log = ["rmcp", "core", "sqlite"].map(|part| format!("mcp_event_store_{part}=trace"));
+    let server = Server::start_logging(&store, &log.join(","));
+    let client = Client::open(&server.url).await;
+    let events = client.call("echo", &json!({ "text": "quiet" })).await.rest().await;
+    let last = events.last().unwrap().id.clone().unwrap();
+    client.resume(&last).await.rest().await;
+    client.resume("an-id-that-nobody-knows").await.rest().await;
+    let session = client.session().to_owned();
+    let log = server.stop_and_read_log();
+    assert!(log.contains("resumed"), "{log}");
+    for credential in [&session, &last, "an-id-that-nobody-knows"] {
+        assert!(!log.contains(credential), "{log}");
+    }
+}
+
+#[tokio::test]
 async fn only_known_hosts_and_origins_are_served() {
     let server = Server::start("memory://", &["--allow-origin", "https://app.example.com:443"]);
     let client = Client::open(&server.url).await;

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -35,11 +35,20 @@ pub struct Server {
 
 impl Server {
     pub fn start(store: &str, more: &[&str]) -> Self {
-        let mut child = command(&["serve", "--listen", "127.0.0.1:0", "--store", store])
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--store", store]);
+        command.args(more);
+        Self::spawn(command)
+    }
+
+    /// A server that logs what `filter` says.
+    pub fn start_logging(store: &str, filter: &str) -> Self {
+        let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--store", store]);
+        command.env("RUST_LOG", filter).stderr(Stdio::piped());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim_end().strip_prefix("listening on ").unwrap().to_owned();
@@ -50,6 +59,14 @@ impl Server {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Kills the server; what it has logged.
+    pub fn stop_and_read_log(mut self) -> String {
+        self.child.kill().unwrap();
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -86,6 +103,10 @@ impl Client {
         let session = response.headers()["mcp-session-id"].to_str().unwrap();
         client.session = Some(session.to_owned());
         client
+    }
+
+    pub fn session(&self) -> &str {
+        self.session.as_deref().unwrap()
     }
 
     pub fn post(&self, method: &str, params: &Value) -> RequestBuilder {
