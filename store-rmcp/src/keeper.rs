@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_event_store_core::LeaseState;
 use tokio::time::{Instant, sleep};
 
 use crate::session::Session;
@@ -15,7 +16,7 @@ pub(crate) async fn run(session: Arc<Session>) {
 }
 
 async fn keep(session: &Session) {
-    let mut record = Record::Unseen;
+    let mut record = if session.is_restored() { Record::Seen } else { Record::Unseen };
     let mut renewed = Instant::now();
     loop {
         sleep(period(session)).await;
@@ -41,8 +42,8 @@ fn period(session: &Session) -> Duration {
     config.idle_timeout.map_or(config.lease_ttl, |idle| config.lease_ttl.min(idle / 4))
 }
 
-/// What is known of the session's record. It is stored some time after the session began, or
-/// never if rmcp was not given a session store.
+/// What is known of the session's record. rmcp stores it some time after the session began, or
+/// never, if it was not given a session store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Record {
     Unseen,
@@ -52,13 +53,18 @@ enum Record {
 
 /// Renews the record and the standalone stream.
 async fn renew(session: &Session, record: Record) -> Record {
-    let context = &session.context;
-    if let Ok(standalone) = session.standalone() {
-        let _ = context.events.renew(&standalone, &context.standalone_lease(&session.id)).await;
+    let primed_stream_is_gone = !renew_standalone(session).await;
+    match session.context.sessions.touch(&session.id).await {
+        Ok(true) => Record::Seen,
+        Ok(false) if record == Record::Seen || primed_stream_is_gone => Record::Gone,
+        _ => record,
     }
-    match (context.sessions.touch(&session.id).await, record) {
-        (Ok(true), _) => Record::Seen,
-        (Ok(false), Record::Seen) => Record::Gone,
-        (_, record) => record,
-    }
+}
+
+/// `false` if the standalone stream is not there: with its session it was deleted, since nothing
+/// else removes a live stream.
+async fn renew_standalone(session: &Session) -> bool {
+    let Ok(stream) = session.standalone() else { return true };
+    let lease = session.context.standalone_lease(&session.id);
+    !matches!(session.context.events.renew(&stream, &lease).await, Ok(LeaseState::Gone))
 }

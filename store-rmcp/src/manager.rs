@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use mcp_event_store_core::{EventId, Readers, ReplayMode, Scope, SessionId, Store};
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::StreamableHttpServerConfig;
@@ -170,14 +170,16 @@ impl SessionManager for DurableSessionManager {
     }
 
     /// Follows the standalone stream from its oldest kept event. It takes over, because a message
-    /// must go to one stream only.
+    /// must go to one stream only. It ends with the session: where that was deleted elsewhere,
+    /// there is no stream that could end it.
     async fn create_standalone_stream(
         &self,
         id: &WireSessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static> {
         let session = self.session(id)?;
         let replay = self.context.events.read_stream(&session.standalone()?, TAKE_OVER).await?;
-        Ok(Connection::new(replay, session.shows_blank()).using(session.in_use()))
+        let connection = Connection::new(replay, session.shows_blank()).using(session.in_use());
+        Ok(connection.take_until(session.ended.clone().cancelled_owned()))
     }
 
     async fn resume(

@@ -102,6 +102,11 @@ impl Session {
         Ok(self.stream(stream_name::standalone()?))
     }
 
+    /// Whether another instance, or an earlier life of this one, began the session.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.origin == Origin::Restored
+    }
+
     /// Whether the client knows events without a message: the version agreed at `initialize` is
     /// 2025-11-25 or later.
     pub(crate) fn shows_blank(&self) -> bool {

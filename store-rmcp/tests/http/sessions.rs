@@ -15,6 +15,8 @@ on_every_store!(
     a_call_on_the_second_instance_is_that_instances_own,
     an_unknown_session_is_not_found,
     delete_deletes_the_events_on_every_instance,
+    a_session_deleted_on_one_instance_ends_on_the_others,
+    a_session_in_use_does_not_expire,
     a_stopped_server_deletes_nothing,
     an_idle_session_leaves_memory_and_comes_back,
     concurrent_requests_of_an_unknown_session_restore_it_once,
@@ -131,6 +133,45 @@ async fn delete_deletes_the_events_on_every_instance(place: Place) {
     let fresh = Client::connect(&first).await;
     resumes_nothing(&fresh, events[0].id()).await;
     assert_eq!(client.delete().await, StatusCode::ACCEPTED, "deleting twice is no error");
+}
+
+async fn a_session_deleted_on_one_instance_ends_on_the_others(place: Place) {
+    let config = DurableSessionConfig::default().with_lease_ttl(Duration::from_millis(100));
+    let first = Server::start_with(&place.open().await, config.clone()).await;
+    let second = Server::start_with(&place.open().await, config).await;
+    let client = Client::connect(&first).await;
+    let elsewhere = client.at(&second);
+    elsewhere.listen().await.take(1).await;
+    assert_eq!(elsewhere.delete().await, StatusCode::ACCEPTED);
+    // The first instance still holds the session in memory, but nothing can be stored for it.
+    let refused = client.call(1, "count", 0).await.rest().await;
+    assert_eq!(briefs(&refused), ["error"]);
+    assert_eq!(refused[0].json()["error"]["data"]["reason"], "session_deleted");
+    assert_eq!(client.get_raw(None).await.status(), StatusCode::NOT_FOUND);
+    // A session that only listens is told as well.
+    let listener = Client::connect(&first).await;
+    assert_eq!(listener.at(&second).delete().await, StatusCode::ACCEPTED);
+    let response = listener.get_raw(None).await;
+    if response.status() == StatusCode::OK {
+        assert_eq!(response.text().await.unwrap(), "");
+        assert_eq!(listener.get_raw(None).await.status(), StatusCode::NOT_FOUND);
+    }
+}
+
+async fn a_session_in_use_does_not_expire(place: Place) {
+    let place = place.with(|s| s.retention.session_ttl = Some(Duration::from_secs(1))).await;
+    let config = DurableSessionConfig::default().with_lease_ttl(Duration::from_millis(100));
+    let first = Server::start_with(&place.open().await, config.clone()).await;
+    let client = Client::connect(&first).await;
+    let mut listening = client.listen().await;
+    listening.take(1).await;
+    // More than two lives of the record: the time is the point here.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    first.script.go(1);
+    let call = client.call(1, "count", 0).await.rest().await;
+    let second = Server::start_with(&place.open().await, config).await;
+    let resumed = client.at(&second).resume(call[0].id()).await.rest().await;
+    assert_eq!(briefs(&resumed), ["-", "result"]);
 }
 
 async fn a_stopped_server_deletes_nothing(place: Place) {
