@@ -84,3 +84,22 @@ async fn zero_settings_are_refused_by_name() {
     let error = Engine::open(MemoryBackend::new(Clock::system()), settings).err().unwrap();
     assert!(error.to_string().contains("tombstone_ttl"), "{error}");
 }
+
+#[tokio::test]
+async fn an_append_revives_a_tombstone_on_a_clock_that_was_set_back() {
+    let clock = Clock::manual();
+    let stream_ttl = Some(Duration::from_mins(1));
+    let retention = Retention { stream_ttl, ..Retention::keep_everything() };
+    let settings = Settings { retention, ..Settings::default() };
+    let engine = Engine::open(MemoryBackend::new(clock.clone()), settings).unwrap();
+    engine.store_event(&stream("a"), event(1)).await.unwrap();
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(engine.sweep().await.unwrap().expired_streams, 1);
+    clock.turn_back(Duration::from_secs(10));
+    let second = engine.store_event(&stream("a"), event(2)).await.unwrap();
+    engine.store_event(&stream("a"), event(3)).await.unwrap();
+    assert_eq!(engine.usage().await.unwrap().tombstones, 0);
+    clock.advance(Duration::from_secs(10));
+    let after = engine.replay_to_vec(stream("a").scope(), &second).await.unwrap();
+    assert_eq!(after.len(), 1);
+}

@@ -35,10 +35,11 @@ impl StreamMeta {
         Some(self.lease.as_ref().map_or(idle, |lease| idle.max(lease.until)))
     }
 
-    /// Whether the stream has expired as a whole (T1, T5, T6).
+    /// Whether the stream has expired as a whole (T1, T5, T6). A tombstone has, also before its
+    /// time on a clock that was set back: an append to it has to revive it.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp, retention: &Retention) -> bool {
-        self.expires_at(retention).is_some_and(|at| at <= now)
+        self.is_tombstone() || self.expires_at(retention).is_some_and(|at| at <= now)
     }
 
     /// Whether even its tombstone is over (T9).
