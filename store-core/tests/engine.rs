@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use mcp_event_store_core::memory::MemoryBackend;
 use mcp_event_store_core::{
-    Clock, Engine, Error, EventStore, EventStoreExt, Maintenance, Message, NewEvent, ReplayMode,
-    Retention, Settings, StreamId, StreamRef, Verdict,
+    Clock, Engine, Error, EventStore, EventStoreExt, Maintenance, Message, NewEvent, Readers,
+    ReplayMode, Retention, Settings, StreamId, StreamRef, Verdict,
 };
 
 fn engine(settings: Settings) -> Arc<Engine<MemoryBackend>> {
@@ -102,4 +102,20 @@ async fn an_append_revives_a_tombstone_on_a_clock_that_was_set_back() {
     clock.advance(Duration::from_secs(10));
     let after = engine.replay_to_vec(stream("a").scope(), &second).await.unwrap();
     assert_eq!(after.len(), 1);
+}
+
+#[tokio::test]
+async fn a_take_over_ends_whoever_still_waits_for_the_stream() {
+    let follow = |readers| ReplayMode::Follow { at_most: None, readers };
+    for readers in [Readers::Join, Readers::TakeOver] {
+        let engine = engine(quiet());
+        let mut older = engine.read_stream(&stream("a"), follow(readers)).await.unwrap();
+        engine.store_event(&stream("a"), event(1)).await.unwrap();
+        let newer = engine.read_stream(&stream("a"), follow(Readers::TakeOver)).await.unwrap();
+        // Not polled until now, it has not seen that the stream came.
+        assert!(older.events.next().await.is_none(), "{readers:?}");
+        engine.store_event(&stream("a"), event(2)).await.unwrap();
+        let seqs = newer.events.take(2).map(|event| event.unwrap().seq);
+        assert_eq!(seqs.collect::<Vec<_>>().await, [1, 2]);
+    }
 }

@@ -133,6 +133,10 @@ impl<B: Backend> Follower<B> {
             ReplayMode::Follow { at_most, readers } => {
                 let mut live = Live::new(shared, &stream, at_most, readers)?;
                 live.enter(shared, &stream, cursor.key, page.meta.reader_epoch).await?;
+                if readers == Readers::TakeOver {
+                    // Some may still wait for the stream, and not have seen that it came.
+                    live.subscription.take_over_absent();
+                }
                 Reading::Live(live)
             }
         };
@@ -278,13 +282,13 @@ impl<B: Backend> Follower<B> {
         loop {
             let Reading::Live(live) = &mut self.reading else { return Ok(false) };
             live.subscription.before_reading();
-            if live.subscription.absent_take_overs() > live.absent_take_overs {
-                return Ok(false);
-            }
             let (shared, stream) = (self.shared.clone(), self.stream.clone());
             let oldest = async move { replay::oldest(&shared, &stream).await };
             let oldest = self.unattended(oldest).await?;
             let Reading::Live(live) = &mut self.reading else { return Ok(false) };
+            if live.subscription.absent_take_overs() > live.absent_take_overs {
+                return Ok(false);
+            }
             if let Some((cursor, page)) = oldest {
                 live.enter(&self.shared, &self.stream, cursor.key, page.meta.reader_epoch).await?;
                 self.cursor = Some(cursor);

@@ -59,7 +59,7 @@ struct TopicState {
     ring_bytes: u64,
     /// The highest reader epoch seen, and the key it belongs to.
     epoch: Option<(StreamKey, u64)>,
-    /// Take-overs of the stream while it was absent.
+    /// Take-overs that end those who still wait for the stream.
     absent_take_overs: u64,
     /// How often something happened that only the database can tell.
     nudges: u64,
@@ -303,8 +303,8 @@ impl Subscription {
         self.seen = lock(&self.topic.state).seen();
     }
 
-    /// Ends the followers here that wait for the same absent stream; answers the count to compare
-    /// with [`absent_take_overs`](Self::absent_take_overs) later.
+    /// Ends the older followers here that wait for the stream and have not found it; answers the
+    /// count to compare with [`absent_take_overs`](Self::absent_take_overs) later.
     pub(super) fn take_over_absent(&self) -> u64 {
         let mut state = lock(&self.topic.state);
         state.absent_take_overs += 1;
@@ -314,7 +314,7 @@ impl Subscription {
         count
     }
 
-    /// How often the stream was taken over while it was absent.
+    /// How often those who wait for the stream were taken over.
     pub(super) fn absent_take_overs(&self) -> u64 {
         lock(&self.topic.state).absent_take_overs
     }
