@@ -119,3 +119,16 @@ async fn a_take_over_ends_whoever_still_waits_for_the_stream() {
         assert_eq!(seqs.collect::<Vec<_>>().await, [1, 2]);
     }
 }
+
+#[tokio::test]
+async fn the_longest_retry_comes_live_as_it_is_replayed() {
+    let engine = engine(quiet());
+    engine.store_event(&stream("a"), event(1)).await.unwrap();
+    let replay = engine.read_stream(&stream("a"), ReplayMode::follow()).await.unwrap();
+    let mut live = replay.events.skip(1);
+    let (name, longest) = (stream("a"), event(2).with_retry(Duration::MAX));
+    let (live, stored) = tokio::join!(live.next(), engine.store_event(&name, longest));
+    stored.unwrap();
+    let retry = live.unwrap().unwrap().retry.unwrap();
+    assert!(i64::try_from(retry.as_millis()).is_ok(), "a signed column holds it: {retry:?}");
+}

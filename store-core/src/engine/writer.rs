@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -229,10 +229,12 @@ impl<B: Backend> Writer<B> {
 }
 
 fn pending(event: NewEvent, tag: Tag) -> PendingEvent {
+    // Databases keep it in a signed column; followers get what will be replayed.
+    let millis = |retry: Duration| i64::try_from(retry.as_millis()).unwrap_or(i64::MAX);
     PendingEvent {
         tag,
         message: event.message,
-        retry_ms: event.retry.map(|r| u64::try_from(r.as_millis()).unwrap_or(u64::MAX)),
+        retry_ms: event.retry.map(|retry| millis(retry).cast_unsigned()),
         lease: event.lease,
         completes_stream: event.completes_stream,
     }
@@ -244,7 +246,7 @@ fn stored(event: &PendingEvent, id: EventId, seq: u64, appended: &Appended) -> S
         seq,
         stored_at: appended.stored_at,
         message: event.message.clone(),
-        retry: event.retry_ms.map(std::time::Duration::from_millis),
+        retry: event.retry_ms.map(Duration::from_millis),
         completes_stream: event.completes_stream,
     }
 }
