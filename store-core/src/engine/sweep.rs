@@ -46,7 +46,8 @@ pub(super) async fn in_background<B: Backend>(shared: Arc<Shared<B>>) {
 fn with_jitter(every: Duration) -> Duration {
     let mut random = [0];
     let drawn = getrandom::fill(&mut random).map_or(128, |()| random[0]);
-    every.mul_f64(0.9 + 0.2 * f64::from(drawn) / 255.0)
+    let extra = (every / 5).mul_f64(f64::from(drawn) / 255.0);
+    every.saturating_sub(every / 10).saturating_add(extra)
 }
 
 /// Sweeps unless another instance is at it.
@@ -224,4 +225,17 @@ pub(super) fn whole(meta: &StreamMeta, at: Timestamp) -> Removal {
 /// Forgets the tombstone `meta`.
 pub(super) fn tombstone(meta: &StreamMeta) -> Removal {
     Removal { key: meta.key, what: Remove::Tombstone { unchanged: meta.version() } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_interval_takes_jitter() {
+        for every in [Duration::from_millis(1), Duration::from_secs(30), Duration::MAX] {
+            let jittered = with_jitter(every);
+            assert!(jittered >= every / 10 * 9 && jittered <= every.saturating_add(every / 10));
+        }
+    }
 }
