@@ -167,11 +167,12 @@ impl<B: Backend> Writer<B> {
     }
 
     /// Commits `groups` and answers each. If the database refuses the whole batch for good, each
-    /// group gets a commit of its own, so that one caller's bad event fails no other's.
+    /// group gets a commit of its own, so that one caller's bad event, or one damaged stream,
+    /// fails no other's.
     async fn append(&self, groups: &[Group]) -> Vec<Result<Appended>> {
         match self.append_once(groups).await {
             Ok(results) => results,
-            Err(Error::Backend { .. }) if groups.len() > 1 => {
+            Err(Error::Backend { .. } | Error::Corrupt { .. }) if groups.len() > 1 => {
                 let mut results = Vec::with_capacity(groups.len());
                 for group in groups {
                     let alone = self.append_once(std::slice::from_ref(group)).await;
