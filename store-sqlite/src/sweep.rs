@@ -82,14 +82,24 @@ const PREFIX_ENDS: &str = "
     CROSS JOIN events e ON e.stream = w.value->>0 AND e.seq = w.value->>1
     LEFT JOIN events n ON n.stream = e.stream AND n.seq = e.seq + 1";
 
-/// Frees rows of stream `?1` below `?2`, at most `?3`.
+/// Streams whose removed events are freed in one step.
+const GARBAGE: &str = "SELECT stream, below FROM garbage LIMIT 256";
+
+/// For each `[stream, seq]`: frees that stream's rows below that sequence, `?2` in all.
 const FREE: &str = "
     DELETE FROM events WHERE rowid IN (
-        SELECT rowid FROM events WHERE stream = ?1 AND seq < ?2 ORDER BY seq LIMIT ?3)";
+        SELECT e.rowid FROM json_each(?1) w
+        CROSS JOIN events e ON e.stream = w.value->>0 AND e.seq < w.value->>1 LIMIT ?2)";
+
+/// For each `[stream, seq]`: forgets the stream if nothing of it is left to free.
+const FREED: &str = "
+    DELETE FROM garbage
+    WHERE stream IN (SELECT value->>0 FROM json_each(?1)) AND NOT EXISTS (
+        SELECT 1 FROM events e WHERE e.stream = garbage.stream AND e.seq < garbage.below)";
 
 /// All but the scans for small limits, which the configuration's guide warns of.
 #[cfg(test)]
-pub(crate) const STATEMENTS: [&str; 13] = [
+pub(crate) const STATEMENTS: [&str; 14] = [
     IDLE,
     COMPLETE,
     TOMBSTONES,
@@ -103,6 +113,7 @@ pub(crate) const STATEMENTS: [&str; 13] = [
     BY_KEY,
     PREFIX_ENDS,
     FREE,
+    FREED,
 ];
 
 /// A page of candidates, and the rows whose place in the sweep's order is out of date.
@@ -287,21 +298,21 @@ fn apply(before: &Stream, what: Remove, end: Option<&PrefixEnd>, batch: &mut Bat
     Some(before.meta.kept_events() - after.meta.kept_events())
 }
 
-/// Frees at most `max_events` rows of one removed stream or prefix; answers how many.
+/// Frees at most `max_events` rows of removed events; answers how many. Many streams share a
+/// commit: each that a server answered a request on ends here.
 pub(crate) async fn reclaim(connection: &mut SqliteConnection, max_events: u64) -> Result<u64> {
     loop {
-        let next = sqlx::query("SELECT stream, below FROM garbage LIMIT 1");
-        let Some(row) = next.fetch_optional(&mut *connection).await.map_err(classify)? else {
+        let garbage = sqlx::query(GARBAGE).fetch_all(&mut *connection).await.map_err(classify)?;
+        if garbage.is_empty() {
             return Ok(0);
-        };
-        let stream: i64 = row.try_get(0).map_err(classify)?;
-        let below: i64 = row.try_get(1).map_err(classify)?;
-        let free = sqlx::query(FREE).bind(stream).bind(below).bind(int(max_events));
-        let freed = free.execute(&mut *connection).await.map_err(classify)?.rows_affected();
-        if freed < max_events {
-            let done = sqlx::query("DELETE FROM garbage WHERE stream = ?1 AND below = ?2");
-            done.bind(stream).bind(below).execute(&mut *connection).await.map_err(classify)?;
         }
+        let place = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        let places: Vec<(i64, i64)> =
+            garbage.iter().map(place).collect::<sqlx::Result<_>>().map_err(classify)?;
+        let places = to_json(&places)?;
+        let free = sqlx::query(FREE).bind(places.clone()).bind(int(max_events));
+        let freed = free.execute(&mut *connection).await.map_err(classify)?.rows_affected();
+        sqlx::query(FREED).bind(places).execute(&mut *connection).await.map_err(classify)?;
         if freed > 0 {
             return Ok(freed);
         }
