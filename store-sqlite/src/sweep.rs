@@ -319,6 +319,9 @@ pub(crate) async fn reclaim(connection: &mut SqliteConnection, max_events: u64) 
     }
 }
 
+/// A claim that lasts longer than this was made before the clock was set back.
+const LONGEST_CLAIM: Duration = Duration::from_hours(1);
+
 /// Claims background sweeping; a `ttl` of zero gives it back.
 pub(crate) async fn claim(
     connection: &mut SqliteConnection,
@@ -328,9 +331,10 @@ pub(crate) async fn claim(
 ) -> Result<bool> {
     let claim = sqlx::query(
         "UPDATE totals SET sweeper = ?1, sweep_until = ?2
-         WHERE sweeper IS NULL OR sweeper = ?1 OR sweep_until <= ?3",
+         WHERE sweeper IS NULL OR sweeper = ?1 OR sweep_until <= ?3 OR sweep_until > ?4",
     );
     let claim = claim.bind(instance.to_owned()).bind(now.plus(ttl).0).bind(now.0);
+    let claim = claim.bind(now.plus(LONGEST_CLAIM).0);
     let claimed = claim.execute(connection).await.map_err(classify)?;
     Ok(claimed.rows_affected() > 0)
 }
