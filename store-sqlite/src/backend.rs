@@ -52,7 +52,7 @@ impl SqliteBackend {
     ) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let connections = connect::connect(&path, options, durability).await?;
-        let writer = Arc::new(Writer::new(connections.writer));
+        let writer = Arc::new(Writer::new(connections.writer, connections.max_pages));
         Ok(Self { path, writer, readers: connections.readers, known: Known::default(), clock })
     }
 
@@ -79,7 +79,7 @@ impl Backend for SqliteBackend {
     }
 
     async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>> {
-        let mut connection = self.writer.lock_for_transaction().await?;
+        let mut connection = self.writer.lock_for_append().await?;
         let now = || self.clock.now();
         let known = known::append(&mut connection, groups, settings, now(), &self.known).await;
         let appended = match known {
@@ -115,13 +115,13 @@ impl Backend for SqliteBackend {
     }
 
     async fn delete_stream(&self, stream: &StreamRef) -> Result<Deleted> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = self.writer.begin_removal().await?;
         let deleted = sessions::delete_stream(&mut tx, stream).await;
         tx.finish(deleted).await
     }
 
     async fn delete_session(&self, session: &SessionId) -> Result<Deleted> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = self.writer.begin_removal().await?;
         let deleted = sessions::delete_session(&mut tx, session, self.clock.now()).await;
         tx.finish(deleted).await
     }
@@ -162,7 +162,7 @@ impl Backend for SqliteBackend {
             let page = sweep::candidates(&self.readers, which, after.clone(), limit).await?;
             let (streams, next, stale) = page;
             if !stale.is_empty() {
-                let mut tx = self.writer.begin().await?;
+                let mut tx = self.writer.begin_removal().await?;
                 let refreshed = sweep::refresh(&mut tx, &stale).await;
                 tx.finish(refreshed).await?;
                 if *which == Candidates::LeastRecent {
@@ -184,25 +184,25 @@ impl Backend for SqliteBackend {
     }
 
     async fn remove(&self, removals: &[Removal]) -> Result<Vec<Option<u64>>> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = self.writer.begin_removal().await?;
         let taken = sweep::remove(&mut tx, removals).await;
         tx.finish(taken).await
     }
 
     async fn reclaim(&self, max_events: u64) -> Result<u64> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = self.writer.begin_removal().await?;
         let freed = sweep::reclaim(&mut tx, max_events).await;
         tx.finish(freed).await
     }
 
     async fn forget_sessions(&self, settings: &Settings, limit: usize) -> Result<u64> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = self.writer.begin_removal().await?;
         let forgotten = sessions::forget(&mut tx, self.clock.now(), settings, limit).await;
         tx.finish(forgotten).await
     }
 
     async fn claim_sweep(&self, instance: &str, ttl: Duration) -> Result<bool> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = self.writer.begin_removal().await?;
         let claimed = sweep::claim(&mut tx, instance, self.clock.now(), ttl).await;
         tx.finish(claimed).await
     }

@@ -7,7 +7,7 @@ use mcp_event_store_core::{Durability, Error, Result};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, RawSql, Row, SqliteConnection};
 
 use crate::config::SqliteOptions;
 use crate::error::classify;
@@ -19,6 +19,8 @@ const STATEMENTS: usize = 128;
 /// The connections of an open file.
 pub(crate) struct Connections {
     pub(crate) writer: SqliteConnection,
+    /// Pages that appends may let the file grow to.
+    pub(crate) max_pages: Option<u64>,
     pub(crate) readers: SqlitePool,
 }
 
@@ -43,7 +45,7 @@ pub(crate) async fn connect(
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging();
     let mut writer = connect.connect().await.map_err(classify)?;
-    limit_size(&mut writer, options.max_file_size).await?;
+    let max_pages = limit_size(&mut writer, options.max_file_size).await?;
     schema::migrate(&mut writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(options.readers)
@@ -54,7 +56,7 @@ pub(crate) async fn connect(
         .connect_with(connect.create_if_missing(false).pragma("query_only", "on"))
         .await
         .map_err(classify)?;
-    Ok(Connections { writer, readers })
+    Ok(Connections { writer, max_pages, readers })
 }
 
 /// Finds what SQLite would report as a mere "unable to open database file".
@@ -82,13 +84,29 @@ fn refuse(path: &Path, reason: &str) -> Error {
     Error::invalid("sqlite path", format!("{} {reason}", path.display()))
 }
 
-/// Lets SQLite answer "full" before the disk is.
-async fn limit_size(writer: &mut SqliteConnection, max: Option<u64>) -> Result<()> {
-    let Some(max) = max else { return Ok(()) };
-    let row = sqlx::query("PRAGMA page_size").fetch_one(&mut *writer).await.map_err(classify)?;
-    let page: i64 = sqlx::Row::try_get(&row, 0).map_err(classify)?;
-    let pages = max / u64::try_from(page).unwrap_or(1).max(1);
-    let limit = format!("PRAGMA max_page_count = {}", pages.max(1));
-    sqlx::raw_sql(AssertSqlSafe(limit)).execute(writer).await.map_err(classify)?;
-    Ok(())
+/// Lets SQLite answer "full" before the disk is; answers the limit in pages.
+async fn limit_size(writer: &mut SqliteConnection, max: Option<u64>) -> Result<Option<u64>> {
+    let Some(max) = max else { return Ok(None) };
+    let page = number(writer, sqlx::raw_sql("PRAGMA page_size")).await?;
+    let pages = (max / page.max(1)).max(1);
+    set_max_pages(writer, pages).await?;
+    Ok(Some(pages))
+}
+
+/// Sets how many pages the file may have, and answers how many it then may: SQLite never sets
+/// less than it has.
+pub(crate) async fn set_max_pages(writer: &mut SqliteConnection, pages: u64) -> Result<u64> {
+    let limit = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+    number(writer, sqlx::raw_sql(limit)).await
+}
+
+/// Pages that hold something.
+pub(crate) async fn pages_in_use(writer: &mut SqliteConnection) -> Result<u64> {
+    let sql = "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count";
+    number(writer, sqlx::raw_sql(sql)).await
+}
+
+async fn number(writer: &mut SqliteConnection, query: RawSql) -> Result<u64> {
+    let row = query.fetch_one(writer).await.map_err(classify)?;
+    row.try_get(0).map(i64::cast_unsigned).map_err(classify)
 }

@@ -10,7 +10,11 @@ use mcp_event_store_core::{Error, Result};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::connect::{pages_in_use, set_max_pages};
 use crate::error::{classify, classify_commit};
+
+/// More than a file can have.
+const UNLIMITED_PAGES: u64 = 0xffff_fffe;
 
 /// The writing connection.
 #[derive(Debug)]
@@ -20,21 +24,32 @@ pub(crate) struct Writer {
     /// Whether a transaction may be open: one that its task left behind is rolled back.
     in_transaction: AtomicBool,
     failed: AtomicBool,
+    /// Pages that appends may let the file grow to.
+    max_pages: Option<u64>,
+    /// Whether a removal has let the file grow further.
+    is_beyond: AtomicBool,
 }
 
 /// The connection, while it is locked.
 pub(crate) struct Locked<'a> {
     writer: &'a Writer,
     guard: MutexGuard<'a, Option<SqliteConnection>>,
+    /// Whether [`Writer::max_pages`] is lifted.
+    lifted: bool,
 }
 
 /// A transaction that writes; every way out of it is [`finish`](Transaction::finish).
 pub(crate) struct Transaction<'a>(Locked<'a>);
 
 impl Writer {
-    pub(crate) fn new(connection: SqliteConnection) -> Self {
-        let connection = Mutex::new(Some(connection));
-        Self { connection, in_transaction: AtomicBool::new(false), failed: AtomicBool::new(false) }
+    pub(crate) fn new(connection: SqliteConnection, max_pages: Option<u64>) -> Self {
+        Self {
+            connection: Mutex::new(Some(connection)),
+            in_transaction: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            max_pages,
+            is_beyond: AtomicBool::new(false),
+        }
     }
 
     /// Whether the connection takes writes.
@@ -54,7 +69,7 @@ impl Writer {
         if guard.is_none() {
             return Err(Error::Closed);
         }
-        let mut locked = Locked { writer: self, guard };
+        let mut locked = Locked { writer: self, guard, lifted: false };
         if self.in_transaction.load(Ordering::SeqCst) {
             locked.roll_back().await;
         }
@@ -68,9 +83,38 @@ impl Writer {
         Ok(locked)
     }
 
+    /// [`lock_for_transaction`](Self::lock_for_transaction), for what makes the file grow. Where a
+    /// removal went beyond the limit, SQLite's own limit is the file's size, and what was freed
+    /// then belongs to the next removal.
+    pub(crate) async fn lock_for_append(&self) -> Result<Locked<'_>> {
+        let mut locked = self.lock_for_transaction().await?;
+        if let Some(max) = self.max_pages.filter(|_| self.is_beyond.load(Ordering::SeqCst))
+            && pages_in_use(&mut locked).await? >= max
+        {
+            let full = "the SQLite file is full: free space, or raise max_file_size";
+            let full = Error::Unavailable { message: full.into(), cause: None };
+            return locked.settle(Err(full)).await;
+        }
+        Ok(locked)
+    }
+
     /// Waits for the connection and for the file's lock.
     pub(crate) async fn begin(&self) -> Result<Transaction<'_>> {
+        self.begin_in(self.lock_for_transaction().await?).await
+    }
+
+    /// [`begin`](Self::begin), for what makes room in the file. Before it frees a page it may need
+    /// one, so it may go beyond the limit that keeps appends out of a full file.
+    pub(crate) async fn begin_removal(&self) -> Result<Transaction<'_>> {
         let mut connection = self.lock_for_transaction().await?;
+        if self.max_pages.is_some() {
+            connection.lifted = true;
+            set_max_pages(&mut connection, UNLIMITED_PAGES).await?;
+        }
+        self.begin_in(connection).await
+    }
+
+    async fn begin_in<'a>(&self, mut connection: Locked<'a>) -> Result<Transaction<'a>> {
         match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await {
             Ok(_) => Ok(Transaction(connection)),
             Err(error) => connection.settle(Err(classify(error))).await,
@@ -92,6 +136,12 @@ impl Locked<'_> {
         if let Err(error) = &outcome {
             self.latch_on(error);
             self.roll_back().await;
+        }
+        if let Some(pages) = self.writer.max_pages.filter(|_| self.lifted) {
+            // Only an append would notice that this failed, and the next removal tries again.
+            let set = set_max_pages(&mut self, pages).await;
+            let is_beyond = set.map_or(true, |allowed| allowed > pages);
+            self.writer.is_beyond.store(is_beyond, Ordering::SeqCst);
         }
         self.writer.in_transaction.store(false, Ordering::SeqCst);
         outcome
