@@ -132,3 +132,20 @@ async fn the_longest_retry_comes_live_as_it_is_replayed() {
     let retry = live.unwrap().unwrap().retry.unwrap();
     assert!(i64::try_from(retry.as_millis()).is_ok(), "a signed column holds it: {retry:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_reader_never_hears_that_its_stream_was_deleted_before_it_began() {
+    let engine = engine(quiet());
+    let (other, name) = (engine.clone(), stream("a"));
+    let comes_and_goes = tokio::spawn(async move {
+        for n in 0..5000 {
+            other.store_event(&stream("a"), event(n)).await.unwrap();
+            other.delete_stream(&stream("a")).await.unwrap();
+        }
+    });
+    let follow = ReplayMode::Follow { at_most: None, readers: Readers::TakeOver };
+    while !comes_and_goes.is_finished() {
+        engine.read_stream(&name, follow).await.unwrap();
+    }
+    comes_and_goes.await.unwrap();
+}

@@ -126,8 +126,12 @@ pub(super) async fn from_oldest<B: Backend>(
     mode: ReplayMode,
 ) -> Result<Replay> {
     shared.check_open()?;
-    if let Some((cursor, page)) = oldest(shared, stream).await? {
-        return start(shared, cursor, page, mode).await;
+    while let Some((cursor, page)) = oldest(shared, stream).await? {
+        match start(shared, cursor, page, mode).await {
+            // Deleted before it could be taken over: there may be another of its name.
+            Err(Error::UnknownEvent) => {}
+            started => return started,
+        }
     }
     let events = Follower::waiting(shared, stream, mode)?.into_stream();
     Ok(Replay { stream: stream.clone(), verdict: Verdict::CaughtUp, events })
