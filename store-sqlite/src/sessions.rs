@@ -97,6 +97,10 @@ pub(crate) async fn store_record(
 }
 
 async fn count_records(connection: &mut SqliteConnection, change: i64) -> Result<()> {
+    // An idle sweep must not write: other processes' followers would wake for it.
+    if change == 0 {
+        return Ok(());
+    }
     let count = sqlx::query(COUNT_RECORDS).bind(change);
     count.execute(connection).await.map_err(classify)?;
     Ok(())

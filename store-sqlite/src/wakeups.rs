@@ -12,13 +12,16 @@ use futures_util::stream;
 use mcp_event_store_core::Result;
 use mcp_event_store_core::backend::Wakeup;
 use sqlx::Row;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::error::classify;
 use crate::writer::Writer;
 
 /// How long another process's commit may go unnoticed: the bound of rule F2.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// How long to wait before asking a database that did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Says [`Wakeup::Any`] after each commit of another connection, as long as it is polled.
 pub(crate) fn watch(writer: Arc<Writer>) -> impl Stream<Item = Wakeup> + Send + 'static {
@@ -27,8 +30,11 @@ pub(crate) fn watch(writer: Arc<Writer>) -> impl Stream<Item = Wakeup> + Send + 
     stream::unfold((writer, ticks, None), |(writer, mut ticks, mut seen)| async move {
         loop {
             ticks.tick().await;
-            // While the database is out of reach, followers are better woken than left waiting.
             let version = data_version(&writer).await.ok();
+            if version.is_none() {
+                // Followers are better woken than left waiting, but not all the time.
+                sleep(PAUSE).await;
+            }
             if version.is_none() || version != seen {
                 seen = version;
                 return Some((Wakeup::Any, (writer, ticks, seen)));

@@ -336,6 +336,7 @@ impl<B: Backend> Follower<B> {
 
     /// Ends the replay with an error rather than with a hole.
     async fn check(&self, page: &Page, cursor: Cursor) -> Result<()> {
+        replay::check_whole(page)?;
         let retention = &self.shared.settings.retention;
         match replay::standing(page, cursor.seq, cursor.tag, retention) {
             Standing::Good => Ok(()),

@@ -5,6 +5,7 @@
 //! and costs nothing: it finds the ring ahead of it and reads pages from the database again.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -18,6 +19,10 @@ use crate::id::{SessionId, StreamRef};
 
 /// Bytes of events that a topic's ring holds at most, beside its newest event.
 const RING_BYTES: u64 = 256 * 1024;
+
+/// Bytes of events that all rings may hold together. Beyond it each keeps its newest event only,
+/// and followers read the rest from the database.
+const ALL_RINGS_BYTES: u64 = 64 * 1024 * 1024;
 
 /// An event as a writer publishes it.
 #[derive(Clone, Debug)]
@@ -33,6 +38,8 @@ pub(super) struct Hub {
     topics: Mutex<Registry>,
     /// The number of open followers, for the task that listens to the backend's wake-ups.
     followers: watch::Sender<usize>,
+    /// Bytes in all rings.
+    ring_bytes: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -53,10 +60,11 @@ pub(super) struct Topic {
     changed: watch::Sender<()>,
 }
 
-#[derive(Default)]
 struct TopicState {
     ring: VecDeque<LiveEvent>,
     ring_bytes: u64,
+    /// Bytes in all rings, this one's among them.
+    all_rings_bytes: Arc<AtomicU64>,
     /// The highest reader epoch seen, and the key it belongs to.
     epoch: Option<(StreamKey, u64)>,
     /// Take-overs that end those who still wait for the stream.
@@ -95,7 +103,8 @@ struct Seen {
 
 impl Hub {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { topics: Mutex::default(), followers: watch::Sender::new(0) })
+        let followers = watch::Sender::new(0);
+        Arc::new(Self { topics: Mutex::default(), followers, ring_bytes: Arc::default() })
     }
 
     /// Follows `stream`, unless its session has `limit` followers already.
@@ -112,7 +121,8 @@ impl Hub {
             }
             *count += 1;
         }
-        let entry = topics.by_stream.entry(stream.clone()).or_insert_with(Entry::new);
+        let entry =
+            topics.by_stream.entry(stream.clone()).or_insert_with(|| Entry::new(&self.ring_bytes));
         entry.followers += 1;
         let topic = entry.topic.clone();
         let changed = topic.changed.subscribe();
@@ -204,8 +214,9 @@ impl Hub {
 }
 
 impl Entry {
-    fn new() -> Self {
-        let topic = Topic { state: Mutex::default(), changed: watch::Sender::new(()) };
+    fn new(all_rings_bytes: &Arc<AtomicU64>) -> Self {
+        let state = TopicState::new(all_rings_bytes.clone());
+        let topic = Topic { state: Mutex::new(state), changed: watch::Sender::new(()) };
         Self { topic: Arc::new(topic), followers: 0 }
     }
 }
@@ -218,6 +229,17 @@ impl Topic {
 }
 
 impl TopicState {
+    fn new(all_rings_bytes: Arc<AtomicU64>) -> Self {
+        Self {
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            all_rings_bytes,
+            epoch: None,
+            absent_take_overs: 0,
+            nudges: 0,
+        }
+    }
+
     fn push(&mut self, live: LiveEvent) {
         let next = live.position;
         let follows =
@@ -226,16 +248,25 @@ impl TopicState {
             // Another stream of that name, or a database that lost its tail: readers of the old
             // events have to find out.
             self.ring.clear();
-            self.ring_bytes = 0;
+            self.count(0);
             self.nudges += 1;
         }
-        self.ring_bytes += cost(&live);
+        self.count(self.ring_bytes + cost(&live));
         self.ring.push_back(live);
-        while self.ring_bytes > RING_BYTES && self.ring.len() > 1 {
+        let crowded = self.all_rings_bytes.load(Ordering::Relaxed) > ALL_RINGS_BYTES;
+        let room = if crowded { 0 } else { RING_BYTES };
+        while self.ring_bytes > room && self.ring.len() > 1 {
             if let Some(oldest) = self.ring.pop_front() {
-                self.ring_bytes -= cost(&oldest);
+                self.count(self.ring_bytes - cost(&oldest));
             }
         }
+    }
+
+    /// Notes that the ring holds `bytes` now.
+    fn count(&mut self, bytes: u64) {
+        self.all_rings_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.all_rings_bytes.fetch_sub(self.ring_bytes, Ordering::Relaxed);
+        self.ring_bytes = bytes;
     }
 
     fn raise_epoch(&mut self, key: StreamKey, epoch: u64) {
@@ -271,6 +302,12 @@ impl TopicState {
     }
 }
 
+impl Drop for TopicState {
+    fn drop(&mut self) {
+        self.count(0);
+    }
+}
+
 fn cost(live: &LiveEvent) -> u64 {
     event_bytes(live.event.message.as_ref().map_or(0, |m| m.len() as u64))
 }
@@ -283,14 +320,17 @@ impl Subscription {
         if state.epoch.is_some_and(|(of, highest)| of == key && highest > epoch) {
             return Taken::End;
         }
+        // What only the database knows comes first: the ring may hold events of a deleted stream.
+        let news = state.news_for(key, seq);
+        if news.nudges != self.seen.nudges {
+            self.seen = news;
+            return Taken::Elsewhere;
+        }
         let events = state.after(key, seq);
         if !events.is_empty() {
             return Taken::Events(events);
         }
-        let news = state.news_for(key, seq);
-        if news.nudges != self.seen.nudges
-            || news.newest.is_some() && news.newest != self.seen.newest
-        {
+        if news.newest.is_some() && news.newest != self.seen.newest {
             self.seen = news;
             return Taken::Elsewhere;
         }
@@ -405,6 +445,31 @@ mod tests {
         assert_eq!(seqs(follower.take(KEY, 0, 0)), [1, 2]);
         hub.publish(&stream(), 0, &[live(2)]);
         assert!(is_elsewhere(&follower.take(KEY, 2, 0)));
+    }
+
+    #[test]
+    fn a_nudge_comes_before_what_the_ring_holds() {
+        let hub = Hub::new();
+        let mut follower = hub.subscribe(&stream(), None).unwrap();
+        hub.publish(&stream(), 0, &[live(1)]);
+        hub.wake(&Wakeup::Stream(stream()));
+        assert!(is_elsewhere(&follower.take(KEY, 0, 0)));
+        follower.before_reading();
+        assert_eq!(seqs(follower.take(KEY, 0, 0)), [1]);
+    }
+
+    #[test]
+    fn all_rings_together_are_bounded() {
+        let hub = Hub::new();
+        let bytes = || hub.ring_bytes.load(Ordering::Relaxed);
+        let follower = hub.subscribe(&stream(), None).unwrap();
+        hub.publish(&stream(), 0, &[live(1), live(2)]);
+        assert_eq!(bytes(), 2 * event_bytes(0));
+        hub.ring_bytes.fetch_add(ALL_RINGS_BYTES, Ordering::Relaxed);
+        hub.publish(&stream(), 0, &[live(3)]);
+        assert_eq!(bytes() - ALL_RINGS_BYTES, event_bytes(0));
+        drop(follower);
+        assert_eq!(bytes(), ALL_RINGS_BYTES);
     }
 
     #[test]

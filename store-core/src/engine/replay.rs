@@ -11,6 +11,9 @@ use crate::id::{EventId, Scope, StreamRef};
 use crate::retention::Retention;
 use crate::store::{Replay, ReplayMode, Verdict};
 
+/// How often the oldest kept event is looked for while the stream is being trimmed.
+const ROUNDS: usize = 64;
+
 /// Where a reader stands in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -44,6 +47,15 @@ pub(super) fn standing(page: &Page, seq: u64, tag: Option<Tag>, retention: &Rete
         Some(next) if next.seq == seq + 1 && is_kept(meta, page, retention) => Standing::Good,
         _ => Standing::Expired,
     }
+}
+
+/// Refuses a page with a hole in it: no backend should give one, and no reader may.
+pub(super) fn check_whole(page: &Page) -> Result<()> {
+    if page.events.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq) {
+        return Ok(());
+    }
+    let message = "an event in the middle of a stream is missing: restore a backup";
+    Err(Error::Corrupt { message: message.into(), cause: None })
 }
 
 /// Whether retention keeps the first event of `page`.
@@ -143,8 +155,8 @@ pub(super) async fn oldest<B: Backend>(
     stream: &StreamRef,
 ) -> Result<Option<(Cursor, Page)>> {
     let (backend, retention) = (&*shared.backend, &shared.settings.retention);
-    // Ends: each round starts where trimming has come to.
-    loop {
+    // A round fails only if the stream was trimmed or deleted during it; the next starts there.
+    for _ in 0..ROUNDS {
         let Some(found) = backend.find(stream).await? else { return Ok(None) };
         if found.meta.is_forgotten(found.now, retention) {
             return Ok(None);
@@ -160,6 +172,8 @@ pub(super) async fn oldest<B: Backend>(
             return Ok(Some((cursor, page)));
         }
     }
+    let message = "the stream's oldest event was removed before it could be read, each time anew";
+    Err(Error::Unavailable { message: message.into(), cause: None })
 }
 
 async fn start<B: Backend>(
