@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
 use super::follow::{Cursor, Follower};
 use super::position::Position;
 use super::{Shared, metrics, search};
@@ -106,7 +108,8 @@ pub(super) async fn after<B: Backend>(
     id: &EventId,
     mode: ReplayMode,
 ) -> Result<Replay> {
-    let replay = resolve(shared, scope, id, mode).await;
+    let span = tracing::debug_span!("replay", backend = shared.backend.name(), ?mode);
+    let replay = resolve(shared, scope, id, mode).instrument(span).await;
     metrics::replay(shared.backend.name(), replay.as_ref().map(|r| r.verdict));
     replay
 }

@@ -61,6 +61,7 @@ async fn sweep_alone<B: Backend>(shared: &Arc<Shared<B>>) -> Result<Option<Sweep
 }
 
 /// One whole sweep.
+#[tracing::instrument(level = "debug", skip_all, fields(backend = shared.backend.name()))]
 pub(super) async fn sweep<B: Backend>(shared: &Arc<Shared<B>>) -> Result<SweepReport> {
     let started = Instant::now();
     let mut sweep = Sweep { shared, report: SweepReport::default() };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::hub::LiveEvent;
 use super::position::Position;
@@ -186,7 +187,13 @@ impl<B: Backend> Writer<B> {
 
     async fn append_once(&self, groups: &[Group]) -> Result<Vec<Result<Appended>>> {
         let shared = &self.shared;
-        match shared.backend.append(groups, &shared.settings).await {
+        let span = tracing::debug_span!(
+            "commit",
+            backend = shared.backend.name(),
+            streams = groups.len(),
+            events = groups.iter().map(|group| group.events.len()).sum::<usize>(),
+        );
+        match shared.backend.append(groups, &shared.settings).instrument(span).await {
             Err(Error::OutcomeUnknown { message, cause }) => {
                 let unknown = Error::OutcomeUnknown { message, cause };
                 Ok(settle::look_again(&*shared.backend, groups, &unknown).await)
