@@ -74,6 +74,9 @@ fn check_path(path: &Path) -> Result<()> {
     if metadata.is_dir() {
         return Err(refuse(path, "is a directory: give the path of a file in it"));
     }
+    if !metadata.is_file() {
+        return Err(refuse(path, "is a pipe or a device: give the path of a file"));
+    }
     if metadata.permissions().readonly() {
         return Err(refuse(path, "is read-only: make it writable, as with `chmod u+w`"));
     }

@@ -60,6 +60,14 @@ async fn a_path_that_is_a_directory() {
     assert!(words(&error).contains("is a directory: give the path of a file in it"), "{error}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_path_that_is_a_device() {
+    let error = open_configured(Path::new("/dev/null"), "").await.unwrap_err();
+    assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
+    assert!(words(&error).contains("is a pipe or a device: give the path of a file"), "{error}");
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_database() {
     let folder = tempfile::tempdir().unwrap();
