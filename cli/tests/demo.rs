@@ -37,6 +37,17 @@ fn the_demo_takes_another_store_and_leaves_no_events_in_it() {
 }
 
 #[test]
+fn the_demo_leaves_nothing_behind_whatever_its_temporary_directory_is_called() {
+    let parent = tempfile::tempdir().unwrap();
+    let place = parent.path().join("a b%25?c#é");
+    std::fs::create_dir(&place).unwrap();
+    let output = command(&["demo"]).env("TMPDIR", &place).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(&parent).unwrap().count(), 1, "a file beside its directory");
+}
+
+#[test]
 fn a_store_that_cannot_outlive_its_server_is_refused() {
     for url in ["memory://", "nope://u:secret@h"] {
         let output = command(&["demo", "--store", url]).output().unwrap();

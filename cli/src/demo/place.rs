@@ -1,5 +1,7 @@
 //! Where both servers keep their events.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use mcp_event_store::Error;
 use tempfile::TempDir;
@@ -30,7 +32,7 @@ impl Place {
             .prefix("mcp-event-store-demo-")
             .tempdir()
             .context("cannot make a temporary directory; set TMPDIR to a writable one")?;
-        let url = format!("sqlite://{}", directory.path().join("events.db").display());
+        let url = sqlite_url(&directory.path().join("events.db"))?;
         Ok(Self { url, _directory: Some(directory) })
     }
 
@@ -47,4 +49,11 @@ impl Place {
         let _ = url.set_password(None);
         url.into()
     }
+}
+
+/// The URL of a SQLite file. A `%`, `?` or `#` in its path must not end or change the path.
+fn sqlite_url(path: &Path) -> anyhow::Result<String> {
+    let file = Url::from_file_path(path).ok();
+    let url = file.as_ref().and_then(|url| url.as_str().strip_prefix("file:"));
+    Ok(format!("sqlite:{}", url.context("the temporary directory has no absolute path")?))
 }
