@@ -39,10 +39,15 @@ pub(crate) fn exit_code(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<ConfigErrors>() {
-        Some(errors) => errors.iter().for_each(|error| complain(&format!("error: {error}\n"))),
-        None => complain(&format!("error: {}\n", one_line(&error))),
+        Some(errors) => errors.iter().for_each(|error| complain_of(&error.to_string())),
+        None => complain_of(&said_once(&error)),
     }
     if is_bad_input(&error) { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
+}
+
+/// One line for an error, whatever is in it: a path or a value may hold line breaks and passwords.
+fn complain_of(error: &str) {
+    complain(&format!("error: {}\n", one_line(error)));
 }
 
 fn complain(text: &str) {
@@ -62,29 +67,39 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
     })
 }
 
-/// The error and its causes on one line, leaving out what was said already.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
+/// The error and its causes, leaving out what was said already.
+fn said_once(error: &anyhow::Error) -> String {
+    let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if line.is_empty() {
-            line = cause;
-        } else if !line.contains(&cause) {
-            line = format!("{line}: {cause}");
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
     }
-    let words: Vec<&str> = line.split_whitespace().collect();
+    text
+}
+
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
     redacted(&words.join(" ")).replace(char::is_control, "")
 }
 
 /// `text` without the user, password and query of any URL in it.
+///
+/// A password may hold spaces and quotes, where its writer forgot to escape them. So credentials
+/// reach to the last `@` of the line, and rather take some words with them than show a password.
 fn redacted(text: &str) -> String {
     const SCHEME_END: &str = "://";
     let Some((before, after)) = text.split_once(SCHEME_END) else { return text.to_owned() };
+    let next_url = after.find(SCHEME_END).unwrap_or(after.len());
+    let line_end = after.find('\n').unwrap_or(after.len());
+    let (line, later) = after.split_at(next_url.min(line_end));
+    let line = line.rsplit_once('@').map_or(line, |(_credentials, rest)| rest);
     let ends_url = |c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`' | ')');
-    let (url, rest) = after.split_at(after.find(ends_url).unwrap_or(after.len()));
-    let host = url.rsplit_once('@').map_or(url, |(_credentials, host)| host);
-    let host = host.split_once('?').map_or(host, |(host, _query)| host);
-    format!("{before}{SCHEME_END}{host}{}", redacted(rest))
+    let (url, rest) = line.split_at(line.find(ends_url).unwrap_or(line.len()));
+    let host = url.split_once('?').map_or(url, |(host, _query)| host);
+    format!("{before}{SCHEME_END}{host}{rest}{}", redacted(later))
 }
 
 #[cfg(test)]
@@ -96,9 +111,9 @@ mod tests {
     #[test]
     fn a_cause_is_said_once_and_on_one_line() {
         let error = anyhow::anyhow!("disk\nfull").context("cannot store: disk\nfull");
-        assert_eq!(one_line(&error), "cannot store: disk full");
+        assert_eq!(one_line(&said_once(&error)), "cannot store: disk full");
         let error = Err::<(), _>(io::Error::other("no such file")).context("cannot open a.db");
-        assert_eq!(one_line(&error.unwrap_err()), "cannot open a.db: no such file");
+        assert_eq!(said_once(&error.unwrap_err()), "cannot open a.db: no such file");
     }
 
     #[test]
@@ -106,6 +121,7 @@ mod tests {
         for (text, shown) in [
             ("'redis://u:p@ss@h:1/0?x=hunter2' is", "'redis://h:1/0' is"),
             ("a://u:p/q?r@h/x b://h?y z", "a://h/x b://h z"),
+            ("'a://u:p'q \"r)@h/x' is\nb@c", "'a://h/x' is\nb@c"),
             ("http://127.0.0.1:80/mcp", "http://127.0.0.1:80/mcp"),
             ("none", "none"),
         ] {

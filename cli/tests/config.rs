@@ -183,6 +183,9 @@ fn passwords_and_queries_are_never_printed() {
         &["config", "show", "--store", url, "--nonsense"],
         &["config", "show", url],
         &["config", "check", "nowhere", url],
+        &["config", "check", url],
+        &["serve", "--store", "memory://", "--config", "redis://:hunter2@host"],
+        &["redis://user:p\"hunter2 'x@host"],
         &[url],
     ] {
         let ran = run(args);
