@@ -66,6 +66,10 @@ SIGTERM and SIGINT stop the server in good order; a second one at once.";
 /// How long a stop may take before it is cut short.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// How long a connection may take to end. A client that stalls in the middle of a request must not
+/// keep the others' last events from being stored.
+const CONNECTIONS_GRACE: Duration = Duration::from_secs(5);
+
 /// Origins of web pages from this machine.
 const LOCAL_ORIGINS: [&str; 3] = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"];
 
@@ -89,20 +93,24 @@ async fn serve(args: &Args, store: &Store) -> anyhow::Result<()> {
     let router = router(args, &address.ip().to_string(), store, &sessions, &stop);
     let stopped = stop.clone().cancelled_owned();
     let server = axum::serve(listener, router).with_graceful_shutdown(stopped).into_future();
-    let server = tokio::spawn(server);
+    let mut server = tokio::spawn(server);
     print(&format!("listening on http://{address}/mcp\n"))?;
 
     signals.stop_requested().await;
     tracing::info!("stopping");
     let in_good_order = async {
         stop.cancel();
-        server.await??;
+        if let Ok(ended) = tokio::time::timeout(CONNECTIONS_GRACE, &mut server).await {
+            ended??;
+        } else {
+            tracing::warn!("cut off connections in the middle of a request");
+        }
         sessions.shutdown().await;
         anyhow::Ok(())
     };
     tokio::select! {
         stopped = tokio::time::timeout(GRACE, in_good_order) => {
-            stopped.context("some connections did not end in time")?
+            stopped.context("some calls did not end in time")?
         }
         () = signals.stop_requested() => anyhow::bail!("stopped at once, as asked twice"),
     }

@@ -4,7 +4,10 @@
 
 mod support;
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::process::Output;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::{HOST, ORIGIN};
@@ -81,6 +84,22 @@ async fn a_terminated_server_ends_its_calls_and_exits_with_0() {
     client.url.clone_from(&second.url);
     let resumed = client.resume(seen.id.as_deref().unwrap()).await.rest().await;
     assert!(brief(resumed.last().unwrap()).contains("cancelled"), "{resumed:?}");
+}
+
+fn address(server: &Server) -> &str {
+    server.url.strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_is_never_finished_does_not_keep_a_server_from_stopping() {
+    let (_directory, store) = file();
+    let server = Server::start(&store, &[]);
+    let mut stalled = TcpStream::connect(address(&server)).unwrap();
+    let half = "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+                Accept: application/json, text/event-stream\r\nContent-Length: 99\r\n\r\n{";
+    stalled.write_all(half.as_bytes()).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(server.terminate().success());
 }
 
 #[tokio::test]
