@@ -4,7 +4,6 @@ pub(crate) mod health;
 mod logging;
 mod tools;
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +37,12 @@ pub(crate) struct Args {
     )]
     store: String,
     /// The address to listen on; with port 0, a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "MCP_EVENT_STORE_LISTEN",
+        default_value = "127.0.0.1:8000"
+    )]
     listen: String,
     /// A TOML file with [retention], [limits] and a section for each backend.
     #[arg(long, value_name = "FILE", env = "MCP_EVENT_STORE_CONFIG")]
@@ -117,19 +121,21 @@ async fn serve(args: &Args, store: &Store) -> anyhow::Result<()> {
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        if error.kind() == ErrorKind::InvalidInput {
-            let reason = format!("{address} is no address; write HOST:PORT: 127.0.0.1:8000");
-            return Error::invalid("--listen", reason).into();
-        }
-        let remedy = format!("cannot listen on {address}; choose another with --listen");
-        anyhow::Error::from(error).context(remedy)
-    })
+    if tokio::net::lookup_host(address).await.is_err() {
+        let reason = format!("{address} is no address here; write HOST:PORT, as 127.0.0.1:8000");
+        return Err(Error::invalid("--listen", reason).into());
+    }
+    let remedy = || format!("cannot listen on {address}; choose another with --listen");
+    TcpListener::bind(address).await.with_context(remedy)
 }
+
+/// The longest `--retry`: what is left of a call by then has mostly expired.
+const LONGEST_RETRY: Duration = Duration::from_hours(1);
 
 /// Reads `--retry`. Clients told to wait no time at all would come back without a pause.
 fn retry(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
+        Ok(retry) if retry > LONGEST_RETRY => Err("must be at most 1h".into()),
         Ok(retry) if retry.as_millis() > 0 => Ok(retry),
         Ok(_) => Err("must be at least 1ms".into()),
         Err(error) => Err(format!("{error}; write a duration such as 500ms or 3s")),

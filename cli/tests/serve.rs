@@ -161,8 +161,10 @@ fn bad_input_is_said_and_exits_with_2() {
         (["--store", "nope://x"], ["nope", "sqlite://"]),
         (["--store", "sqlite:///nowhere/at/all.db"], ["/nowhere/at", "create"]),
         (["--listen", "hello"], ["hello", "HOST:PORT"]),
+        (["--listen", ":80"], [":80", "HOST:PORT"]),
         (["--retry", "soon"], ["soon", "500ms"]),
         (["--retry", "0s"], ["0s", "1ms"]),
+        (["--retry", "9999y"], ["9999y", "at most 1h"]),
         (["--config", "nowhere.toml"], ["nowhere.toml", "cannot"]),
     ] {
         let memory = if args[0] == "--store" { &[][..] } else { &["--store", "memory://"] };
