@@ -70,8 +70,8 @@ const REMOVE: &str = "
     INSERT INTO garbage SELECT value->>0, value->>1 FROM json_each(?) WHERE true
     ON CONFLICT (stream) DO UPDATE SET below = max(below, excluded.below);";
 
-/// Takes away the rows of sessions that have lost their last stream and hold nothing else.
-const FORGET_SESSIONS: &str = "
+/// Takes away the rows of those sessions that hold nothing any more.
+pub(crate) const FORGET_SESSIONS: &str = "
     DELETE FROM sessions
     WHERE id IN (SELECT value FROM json_each(?))
         AND streams = 0 AND record IS NULL AND deleted_at IS NULL";

@@ -6,10 +6,7 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::batch::Batch;
 use crate::error::classify;
-use crate::rows::{Stream, session_text, stream_json};
-
-const STREAM: &str =
-    concat!("SELECT ", stream_json!(), " FROM streams s WHERE s.session = ?1 AND s.name = ?2");
+use crate::rows::{Stream, by_name};
 
 /// Extends or takes the lease on `stream`.
 pub(crate) async fn renew(
@@ -19,9 +16,7 @@ pub(crate) async fn renew(
     now: Timestamp,
     settings: &Settings,
 ) -> Result<LeaseState> {
-    let session = session_text(stream.session.as_ref()).to_owned();
-    let query = sqlx::query(STREAM).bind(session).bind(stream.stream.as_str().to_owned());
-    let row = query.fetch_optional(&mut *connection).await.map_err(classify)?;
+    let row = by_name(stream).fetch_optional(&mut *connection).await.map_err(classify)?;
     let Some(row) = row else { return Ok(LeaseState::Gone) };
     let mut stream = Stream::from_json(row.try_get(0).map_err(classify)?)?;
     let before = stream.meta.clone();

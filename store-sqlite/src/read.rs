@@ -8,10 +8,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
 use crate::error::classify;
-use crate::rows::{Stream, int, session_text, stream_json, tag_from_int};
-
-const FIND: &str =
-    concat!("SELECT ", stream_json!(), " FROM streams s WHERE s.session = ?1 AND s.name = ?2");
+#[cfg(test)]
+use crate::rows::BY_NAME;
+use crate::rows::{Stream, by_name, int, stream_json, tag_from_int};
 
 /// The stream, with the tag of the event that the page starts after, then the events. Sequences
 /// have no holes, so a range bounds the work; running bytes tell where a page is full before its
@@ -38,7 +37,7 @@ const READ: &str = concat!(
 );
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: [&str; 2] = [FIND, READ];
+pub(crate) const STATEMENTS: [&str; 2] = [BY_NAME, READ];
 
 /// A stream by its name.
 pub(crate) async fn find(
@@ -46,9 +45,7 @@ pub(crate) async fn find(
     stream: &StreamRef,
     now: Timestamp,
 ) -> Result<Option<Found>> {
-    let session = session_text(stream.session.as_ref());
-    let query = sqlx::query(FIND).bind(session.to_owned()).bind(stream.stream.as_str().to_owned());
-    let Some(row) = query.fetch_optional(readers).await.map_err(classify)? else {
+    let Some(row) = by_name(stream).fetch_optional(readers).await.map_err(classify)? else {
         return Ok(None);
     };
     let meta = Stream::from_json(row.try_get(0).map_err(classify)?)?.meta;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use mcp_event_store_core::backend::{HeldLease, StreamKey, StreamMeta, Tag};
 use mcp_event_store_core::{Error, Result, SessionId, StreamId, StreamRef, Timestamp};
 use serde::{Deserialize, Serialize};
+use sqlx::Sqlite;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
 
 /// A row of `streams` as [`StreamRow`] reads it; the table goes by the name of `s`.
 macro_rules! stream_json {
@@ -21,6 +24,16 @@ macro_rules! stream_json {
     };
 }
 pub(crate) use stream_json;
+
+/// The stream with this session and name.
+pub(crate) const BY_NAME: &str =
+    concat!("SELECT ", stream_json!(), " FROM streams s WHERE s.session = ?1 AND s.name = ?2");
+
+/// Asks for one stream by its name.
+pub(crate) fn by_name(stream: &StreamRef) -> Query<'static, Sqlite, SqliteArguments> {
+    let session = session_text(stream.session.as_ref()).to_owned();
+    sqlx::query(BY_NAME).bind(session).bind(stream.stream.as_str().to_owned())
+}
 
 /// A row of `streams`.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -7,9 +7,9 @@ use mcp_event_store_core::{
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, FORGET_SESSIONS};
 use crate::error::classify;
-use crate::rows::{Stream, session_text, stream_json, to_json};
+use crate::rows::{Stream, by_name, stream_json, to_json};
 
 const USE: &str = "
     UPDATE sessions SET used_at = max(used_at, ?2)
@@ -26,8 +26,6 @@ const MARK_DELETED: &str = "
 
 const COUNT_RECORDS: &str = "UPDATE totals SET sessions = sessions + ?1";
 
-const STREAM: &str =
-    concat!("SELECT ", stream_json!(), " FROM streams s WHERE s.session = ?1 AND s.name = ?2");
 const STREAMS_OF: &str = concat!("SELECT ", stream_json!(), " FROM streams s WHERE s.session = ?1");
 
 const EXPIRE_RECORDS: &str = "
@@ -40,14 +38,10 @@ const FORGET_MARKS: &str = "
         SELECT id FROM sessions WHERE deleted_at IS NOT NULL AND deleted_at <= ?1
         ORDER BY deleted_at LIMIT ?2)
     RETURNING id";
-const FORGET_EMPTY: &str = "
-    DELETE FROM sessions
-    WHERE id IN (SELECT value FROM json_each(?))
-        AND streams = 0 AND record IS NULL AND deleted_at IS NULL";
 
 #[cfg(test)]
-pub(crate) const STATEMENTS: [&str; 8] =
-    [USE, STORE, MARK_DELETED, STREAM, STREAMS_OF, EXPIRE_RECORDS, FORGET_MARKS, FORGET_EMPTY];
+pub(crate) const STATEMENTS: [&str; 6] =
+    [USE, STORE, MARK_DELETED, STREAMS_OF, EXPIRE_RECORDS, FORGET_MARKS];
 
 /// The last use that a record may have had to be expired at `now`.
 fn unused_since(now: Timestamp, settings: &Settings) -> i64 {
@@ -111,9 +105,7 @@ pub(crate) async fn delete_stream(
     connection: &mut SqliteConnection,
     stream: &StreamRef,
 ) -> Result<Deleted> {
-    let session = session_text(stream.session.as_ref()).to_owned();
-    let query = sqlx::query(STREAM).bind(session).bind(stream.stream.as_str().to_owned());
-    let rows = query.fetch_all(&mut *connection).await.map_err(classify)?;
+    let rows = by_name(stream).fetch_all(&mut *connection).await.map_err(classify)?;
     delete_rows(connection, &rows).await
 }
 
@@ -169,7 +161,7 @@ pub(crate) async fn forget(
     let unmark = sqlx::query(FORGET_MARKS).bind(marked_until).bind(left);
     let unmarked = ids(unmark.fetch_all(&mut *connection).await.map_err(classify)?)?;
     let forgotten: Vec<_> = expired.into_iter().chain(unmarked).collect();
-    let empty = sqlx::query(FORGET_EMPTY).bind(to_json(&forgotten)?);
+    let empty = sqlx::query(FORGET_SESSIONS).bind(to_json(&forgotten)?);
     empty.execute(connection).await.map_err(classify)?;
     Ok(forgotten.len() as u64)
 }
