@@ -1,0 +1,1 @@
+//! The Redis backend of `mcp-event-store`.

@@ -1,0 +1,1 @@
+//! The RocksDB backend of `mcp-event-store`.

@@ -1,0 +1,1 @@
+//! Database servers for this project's own tests.

@@ -1,0 +1,26 @@
+//! Every store of this project against the whole contract, in one test binary: so the names of its
+//! tests compare store with store, and all of them share the servers that they start.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+/// The reference. It does not survive its process.
+mod memory {
+    mcp_event_store_compliance::compliance_suite!(crate::harness::memory::Memory, offers: [
+        reopen, second_instance, sessions, maintenance, leases, retention, follow,
+    ]);
+}
+
+/// The engine over a connection that can be lost.
+mod cut_link {
+    mcp_event_store_compliance::compliance_suite!(crate::harness::link::Linked, offers: [
+        reopen, second_instance, cut, sessions, maintenance, leases, retention, follow,
+    ]);
+}
+
+/// A file has no connection that could be cut.
+mod sqlite {
+    mcp_event_store_compliance::compliance_suite!(crate::harness::sqlite::Sqlite, offers: [
+        reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
+    ]);
+}
