@@ -69,6 +69,8 @@ pub enum Kind {
     Count,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Any text, such as this one.
+    Text(&'static str),
 }
 
 impl Kind {
@@ -80,6 +82,7 @@ impl Kind {
             Self::Size => "size",
             Self::Count => "count",
             Self::Choice(_) => "word",
+            Self::Text(_) => "text",
         }
     }
 }
@@ -104,6 +107,8 @@ pub enum Value {
     Integer(u64),
     /// One of a field's words.
     Choice(&'static str),
+    /// A text.
+    Text(&'static str),
 }
 
 impl Value {
@@ -123,6 +128,12 @@ impl Value {
     #[must_use]
     pub fn choice(self) -> Option<&'static str> {
         if let Self::Choice(word) = self { Some(word) } else { None }
+    }
+
+    /// The text; `None` if it is off.
+    #[must_use]
+    pub fn text(self) -> Option<&'static str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
     }
 }
 

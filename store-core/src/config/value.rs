@@ -3,6 +3,8 @@
 //! A refusal is a predicate such as "is zero; …": whoever reads a source puts in front of it what
 //! may be shown.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -29,7 +31,7 @@ pub(super) fn parse_text(field: &Field, text: &str) -> Result<Value, String> {
             Off::Refused(reason) => Err(format!("is refused: {reason}")),
         };
     }
-    if text.starts_with('-') && !matches!(field.kind, Kind::Choice(_)) {
+    if text.starts_with('-') && !matches!(field.kind, Kind::Choice(_) | Kind::Text(_)) {
         return Err(format!("is negative; {}", remedy(field)));
     }
     let value = match field.kind {
@@ -39,6 +41,9 @@ pub(super) fn parse_text(field: &Field, text: &str) -> Result<Value, String> {
         Kind::Choice(words) => {
             words.iter().find(|word| **word == text).map(|word| Value::Choice(word))
         }
+        Kind::Text(_) => {
+            (!text.contains(char::is_control)).then(|| Value::Text(kept_for_good(text)))
+        }
     };
     match value {
         Some(value) => check(field, value),
@@ -47,6 +52,20 @@ pub(super) fn parse_text(field: &Field, text: &str) -> Result<Value, String> {
             kind => format!("is not a {}; {}", kind.name(), remedy(field)),
         }),
     }
+}
+
+/// `text`, which is kept as long as the process runs: so a [`Value`] can be copied, whatever it
+/// is. Each text is kept once, and a process reads few configurations.
+fn kept_for_good(text: &str) -> &'static str {
+    /// Nothing awaits or panics under it.
+    static TEXTS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = texts.get(text) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(text.into());
+    texts.insert(kept);
+    kept
 }
 
 /// Checks that a well-formed value is one that a field can have.
@@ -75,6 +94,10 @@ pub(super) fn remedy(field: &Field) -> String {
         Kind::Size => r#"write a positive number of bytes, such as "16MiB" or 16_777_216"#,
         Kind::Count => "write a positive whole number, such as 10_000",
         Kind::Choice(words) => return format!("write {}", quoted_list(words)),
+        Kind::Text(example) => {
+            let or_off = if field.off == Off::Allowed { r#", or "off" for none"# } else { "" };
+            return format!(r#"write a text, such as "{example}"{or_off}"#);
+        }
     };
     match field.off {
         Off::Allowed => format!(r#"{example}, or "off" for no limit"#),
@@ -135,6 +158,7 @@ impl Value {
             Self::Integer(bytes) if kind == Kind::Size => format_size(bytes),
             Self::Integer(count) => group_digits(count),
             Self::Choice(word) => format!("\"{word}\""),
+            Self::Text(text) => format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#)),
         }
     }
 }

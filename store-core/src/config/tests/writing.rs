@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{SQLITE, from_toml, from_url, from_variable};
+use super::{SQLITE, from_toml, from_url, from_variable, messages};
 use crate::config::fit::RISING;
-use crate::config::{Config, Entry, Field, Kind, Off, Value};
+use crate::config::{BackendFields, Config, ConfigBuilder, Entry, Field, Kind, Off, Value};
 
 #[test]
 fn it_reads_well() {
@@ -44,6 +44,34 @@ fn a_file_name_cannot_break_out_of_its_comment() {
     from_toml(&config.to_toml()).unwrap();
 }
 
+#[test]
+fn a_text_reads_back_the_same() {
+    const LABEL: Field = Field {
+        section: "demo",
+        key: "label",
+        kind: Kind::Text("blue"),
+        default: Value::Off,
+        off: Off::Allowed,
+        doc: "A text.",
+    };
+    const DEMO: BackendFields =
+        BackendFields { section: "demo", schemes: &["demo"], fields: &[LABEL] };
+    let load = |sources: ConfigBuilder| sources.backend(DEMO).load();
+    let text = r#"a "b" \ c"#;
+    let config = load(Config::builder().environment([("MCP_EVENT_STORE_DEMO_LABEL", text)]));
+    let config = config.unwrap();
+    assert_eq!(config.get(&LABEL), Value::Text(text));
+    let again = load(Config::builder().toml("f.toml", config.to_toml())).unwrap();
+    assert_eq!(again.get(&LABEL), Value::Text(text));
+    let broken = load(Config::builder().url("demo://?label=a%0Ab"));
+    assert_eq!(
+        messages(broken),
+        [
+            r#"URL query: demo.label: its value is not a text; write a text, such as "blue", or "off" for none"#
+        ]
+    );
+}
+
 fn any_value(field: &Field) -> BoxedStrategy<Value> {
     let value = match field.kind {
         Kind::Duration => prop_oneof![
@@ -59,6 +87,7 @@ fn any_value(field: &Field) -> BoxedStrategy<Value> {
                 .boxed()
         }
         Kind::Choice(words) => proptest::sample::select(words).prop_map(Value::Choice).boxed(),
+        Kind::Text(example) => Just(Value::Text(example)).boxed(),
     };
     if field.off == Off::Allowed {
         prop_oneof![9 => value, 1 => Just(Value::Off)].boxed()
