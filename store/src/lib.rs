@@ -20,13 +20,16 @@
 //! |---|---|---|
 //! | `memory://` | the process's memory, for tests | always there |
 //! | `sqlite://PATH` | a SQLite file | `sqlite` (default) |
+//! | `postgres://…` | a PostgreSQL database | `postgres` |
+//! | `redis://…`, `rediss://…`, `redis+cluster://…`, `redis+sentinel://…` | Redis or Valkey | `redis` |
+//! | `rocksdb://PATH` | a RocksDB directory, of one process | `rocksdb` |
 
 mod scheme;
 
 pub use mcp_event_store_core::*;
 
 pub use scheme::BACKENDS;
-use scheme::Scheme;
+use scheme::Backend;
 
 /// A configuration to add sources to, which knows the fields of every backend that is compiled in.
 ///
@@ -60,12 +63,20 @@ pub async fn open(url: &str) -> Result<Store> {
 /// # Errors
 /// As [`open`].
 pub async fn open_with(url: &str, config: &Config) -> Result<Store> {
-    let scheme = Scheme::of(url)?;
+    let backend = Backend::of(url)?;
     let config = with_backends(config.to_builder()).url(url).load()?;
-    match scheme {
-        Scheme::Memory => memory::open(config.settings().clone(), Clock::system()),
+    match backend {
+        Backend::Memory => memory::open(config.settings().clone(), Clock::system()),
         #[cfg(feature = "sqlite")]
-        Scheme::Sqlite => mcp_event_store_sqlite::open(url, &config).await,
+        Backend::Sqlite => mcp_event_store_sqlite::open(url, &config).await,
+        #[cfg(feature = "postgres")]
+        Backend::Postgres => mcp_event_store_postgres::open(url, &config).await,
+        #[cfg(feature = "redis")]
+        Backend::Redis => mcp_event_store_redis::open(url, &config).await,
+        #[cfg(feature = "rocksdb")]
+        Backend::RocksDb => mcp_event_store_rocksdb::open(url, &config).await,
+        #[allow(unreachable_patterns, reason = "there is none where every feature is on")]
+        missing => Err(missing.is_missing()),
     }
 }
 

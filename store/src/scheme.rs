@@ -6,26 +6,51 @@ use mcp_event_store_core::{BackendFields, Error, Result};
 pub const BACKENDS: &[BackendFields] = &[
     #[cfg(feature = "sqlite")]
     mcp_event_store_sqlite::FIELDS,
+    #[cfg(feature = "postgres")]
+    mcp_event_store_postgres::FIELDS,
+    #[cfg(feature = "redis")]
+    mcp_event_store_redis::FIELDS,
+    #[cfg(feature = "rocksdb")]
+    mcp_event_store_rocksdb::FIELDS,
 ];
 
-/// A backend that is compiled in.
+/// A backend, compiled in or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scheme {
+pub(crate) enum Backend {
     Memory,
-    #[cfg(feature = "sqlite")]
     Sqlite,
+    Postgres,
+    Redis,
+    RocksDb,
 }
 
-/// What can stand before `:` in a URL, what it means here, and the feature it needs.
-const SCHEMES: &[(&str, Option<Scheme>, &str)] = &[
-    ("memory", Some(Scheme::Memory), ""),
-    #[cfg(feature = "sqlite")]
-    ("sqlite", Some(Scheme::Sqlite), "sqlite"),
-    #[cfg(not(feature = "sqlite"))]
-    ("sqlite", None, "sqlite"),
+/// What can stand before `:` in a URL, and what it means.
+const SCHEMES: &[(&str, Backend)] = &[
+    ("memory", Backend::Memory),
+    ("sqlite", Backend::Sqlite),
+    ("postgres", Backend::Postgres),
+    ("postgresql", Backend::Postgres),
+    ("redis", Backend::Redis),
+    ("rediss", Backend::Redis),
+    ("redis+cluster", Backend::Redis),
+    ("rediss+cluster", Backend::Redis),
+    ("redis+sentinel", Backend::Redis),
+    ("rediss+sentinel", Backend::Redis),
+    ("rocksdb", Backend::RocksDb),
 ];
 
-impl Scheme {
+impl Backend {
+    /// The feature that compiles it in, and whether it is on.
+    fn feature(self) -> (&'static str, bool) {
+        match self {
+            Self::Memory => ("", true),
+            Self::Sqlite => ("sqlite", cfg!(feature = "sqlite")),
+            Self::Postgres => ("postgres", cfg!(feature = "postgres")),
+            Self::Redis => ("redis", cfg!(feature = "redis")),
+            Self::RocksDb => ("rocksdb", cfg!(feature = "rocksdb")),
+        }
+    }
+
     /// The backend that `url` asks for. Errors name nothing of `url` but its scheme, since the
     /// rest may hold a password.
     pub(crate) fn of(url: &str) -> Result<Self> {
@@ -34,17 +59,20 @@ impl Scheme {
             return Err(Error::invalid("store URL", reason));
         };
         let scheme = scheme.to_ascii_lowercase();
-        match SCHEMES.iter().find(|(known, ..)| *known == scheme) {
-            Some((_, Some(backend), _)) => Ok(*backend),
-            Some((_, None, feature)) => {
-                let reason = format!(
-                    "needs a backend that is not compiled in: enable the feature `{feature}` of \
-                     mcp-event-store"
-                );
-                Err(Error::invalid("store URL", reason))
-            }
+        match SCHEMES.iter().find(|(known, _)| *known == scheme) {
+            Some((_, backend)) if backend.feature().1 => Ok(*backend),
+            Some((_, backend)) => Err(backend.is_missing()),
             None => Err(Error::invalid("store URL", unknown(&scheme))),
         }
+    }
+
+    /// What to say if the backend is not compiled in.
+    pub(crate) fn is_missing(self) -> Error {
+        let reason = format!(
+            "needs a backend that is not compiled in: enable the feature `{}` of mcp-event-store",
+            self.feature().0
+        );
+        Error::invalid("store URL", reason)
     }
 }
 
@@ -57,6 +85,6 @@ fn unknown(scheme: &str) -> String {
 }
 
 fn known() -> String {
-    let schemes: Vec<_> = SCHEMES.iter().map(|(scheme, ..)| format!("{scheme}://…")).collect();
+    let schemes: Vec<_> = SCHEMES.iter().map(|(scheme, _)| format!("{scheme}://…")).collect();
     schemes.join(", ")
 }
