@@ -43,8 +43,14 @@ Examples:
       Show every setting, its value, and where that came from
 
 Stores:
-  memory://       nothing survives the process; for trying out and for tests
-  sqlite://PATH   one file, on one machine
+  memory://                         nothing survives the process; for trying out and for tests
+  sqlite://PATH                     one file, on one machine
+  postgres://USER:PASSWORD@HOST/DB  PostgreSQL, for any number of servers
+  redis://HOST, rediss://HOST       Redis or Valkey, for any number of servers; also
+                                    redis+cluster://H1,H2 and redis+sentinel://H1,H2/MASTER
+  rocksdb://PATH                    a directory of one process on one machine
+  Each but memory:// is a feature of this command's build: sqlite (on by default), postgres,
+  redis, rocksdb.
 
 Configuration, each overriding the one before:
   defaults < TOML file < environment (MCP_EVENT_STORE_STREAM_TTL=2h) < URL (?stream_ttl=2h)

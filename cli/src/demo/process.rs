@@ -29,7 +29,9 @@ impl Server {
     pub(super) async fn start(store_url: &str) -> anyhow::Result<Self> {
         let command = std::env::current_exe().context("cannot find this command's own file")?;
         let mut child = Command::new(command)
-            .args(["serve", "--listen", "127.0.0.1:0", "--retry", "500ms", "--store", store_url])
+            .args(["serve", "--listen", "127.0.0.1:0", "--retry", "500ms"])
+            // Not an argument: those are shown to every user of the machine.
+            .env("MCP_EVENT_STORE_URL", store_url)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
