@@ -3,23 +3,27 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use testcontainers::bollard::errors::Error as DockerError;
 use testcontainers::bollard::query_parameters::KillContainerOptions;
 use testcontainers::bollard::{Docker, query_parameters::StartContainerOptions};
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, CopyTargetOptions, GenericImage, ImageExt};
+use testcontainers::{ContainerAsync, ContainerRequest, CopyTargetOptions, GenericImage, ImageExt};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::environment::{Image, run_label};
 use crate::local::find_program;
+use crate::place::Place;
+use crate::recipe::Filled;
 use crate::runtime::runtime;
-use crate::server::Filled;
 
 /// Long enough to pull an image.
-const STARTUP: Duration = Duration::from_secs(300);
+const STARTUP: Duration = Duration::from_mins(5);
+/// Docker's default, 64 MiB, is too little for PostgreSQL's parallel queries.
+const SHARED_MEMORY: u64 = 256 << 20;
 const FILES: &str = "/tmp/mcp-event-store-files";
 
 pub(crate) struct Container {
@@ -43,18 +47,12 @@ impl Container {
             .map_err(|error| format!("no docker daemon answers ({error})"))?;
         match docker.inspect_image(&image.to_string()).await {
             Ok(_) => Ok(()),
+            Err(error) if !is_absent(&error) => {
+                Err(format!("docker cannot say whether it has an image {image}: {error}"))
+            }
             // One that the user names is pulled.
-            Err(DockerError::DockerResponseServerError { status_code: 404, .. })
-                if image.variable.is_some() =>
-            {
-                Ok(())
-            }
-            Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => {
-                Err(format!("docker runs, but has no image {image}; tests/images.sh builds it"))
-            }
-            Err(error) => {
-                Err(format!("docker cannot say whether there is an image {image}: {error}"))
-            }
+            Err(_) if image.variable.is_some() => Ok(()),
+            Err(_) => Err(format!("docker has no image {image}; tests/images.sh builds it")),
         }
     }
 
@@ -67,36 +65,51 @@ impl Container {
         let name = container_name(what);
         // The guard comes first: this process may be killed before it hears of its container.
         let guard = Guard::of(&name).map_err(|error| format!("the guard: {error}"))?;
-        let image =
-            GenericImage::new(image.name.as_str(), image.tag.as_str()).with_entrypoint("sh");
-        let mut request = image
-            .with_cmd(
-                ["-c".to_owned(), filled.script, "server".to_owned()]
-                    .into_iter()
-                    .chain(filled.arguments),
-            )
-            .with_container_name(&name)
-            .with_label("mcp-event-store.run", run_label())
-            .with_network("host")
-            .with_shm_size(256 << 20)
-            .with_startup_timeout(STARTUP)
-            .with_env_var("DIR", Self::DIR)
-            .with_env_var("FILES", FILES);
-        for (variable, value) in filled.variables {
-            request = request.with_env_var(variable, value);
-        }
-        for (file, content) in filled.files {
-            let target = CopyTargetOptions::new(format!("{FILES}/{file}")).with_mode(0o644);
-            request = request.with_copy_to(target, content);
-        }
-        if let Some(user) = user {
-            request = request.with_user(user);
-        }
+        let request = request(&name, image, user, filled);
         let container = request.start().await.map_err(|error| error.to_string())?;
         Ok(Self { name, handle: Some((container, guard)) })
     }
+}
 
-    pub(crate) async fn kill(&self) -> Result<(), String> {
+/// All that testcontainers needs to know. Whether the server is ready is asked from outside.
+fn request(
+    name: &str,
+    image: &Image,
+    user: Option<&str>,
+    filled: Filled,
+) -> ContainerRequest<GenericImage> {
+    let command = ["-c".to_owned(), filled.script, "server".to_owned()];
+    // Images of others have entry points of their own.
+    let image = GenericImage::new(image.name.as_str(), image.tag.as_str()).with_entrypoint("sh");
+    let mut request = image
+        .with_cmd(command.into_iter().chain(filled.arguments))
+        .with_container_name(name)
+        .with_label("mcp-event-store.run", run_label())
+        .with_network("host")
+        .with_shm_size(SHARED_MEMORY)
+        .with_startup_timeout(STARTUP)
+        .with_env_var("DIR", Container::DIR)
+        .with_env_var("FILES", FILES);
+    for (variable, value) in filled.variables {
+        request = request.with_env_var(variable, value);
+    }
+    for (file, content) in filled.files {
+        let target = CopyTargetOptions::new(format!("{FILES}/{file}")).with_mode(0o644);
+        request = request.with_copy_to(target, content);
+    }
+    match user {
+        Some(user) => request.with_user(user),
+        None => request,
+    }
+}
+
+#[async_trait]
+impl Place for Container {
+    fn dir(&self) -> &str {
+        Self::DIR
+    }
+
+    async fn kill(&self) -> Result<(), String> {
         let options = KillContainerOptions { signal: "SIGKILL".to_owned() };
         let killed = docker().await?.kill_container(&self.name, Some(options)).await;
         match killed {
@@ -106,18 +119,18 @@ impl Container {
         }
     }
 
-    pub(crate) async fn start(&self) -> Result<(), String> {
+    async fn start(&self) -> Result<(), String> {
         let options = None::<StartContainerOptions>;
         let started = docker().await?.start_container(&self.name, options).await;
         started.map_err(|error| error.to_string())
     }
 
-    pub(crate) async fn runs(&self) -> Result<bool, String> {
+    async fn runs(&self) -> Result<bool, String> {
         let Some((container, _)) = &self.handle else { return Ok(false) };
         container.is_running().await.map_err(|error| error.to_string())
     }
 
-    pub(crate) async fn last_words(&self) -> String {
+    async fn last_words(&self) -> String {
         let Some((container, _)) = &self.handle else { return String::new() };
         let mut words = container.stdout_to_vec().await.unwrap_or_default();
         words.extend(container.stderr_to_vec().await.unwrap_or_default());
@@ -135,6 +148,10 @@ impl Drop for Container {
             });
         }
     }
+}
+
+fn is_absent(error: &DockerError) -> bool {
+    matches!(error, DockerError::DockerResponseServerError { status_code: 404, .. })
 }
 
 /// The client is the one of testcontainers: both must see the same daemon.

@@ -59,7 +59,15 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn here(what: &'static str, problem: impl ToString) -> Self {
-        Self::Here { what, problem: problem.to_string() }
+    pub(crate) fn here(what: &'static str, problem: impl std::fmt::Display) -> Self {
+        Self::Here { what, problem: format!("{problem}") }
+    }
+
+    /// Adds a place that was looked into first.
+    pub(crate) fn after_looking(mut self, place: &str) -> Self {
+        if let Self::NoServer { looked, .. } = &mut self {
+            *looked = format!("  - {place}\n{looked}");
+        }
+        self
     }
 }

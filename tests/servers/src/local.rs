@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::{env, fs, io};
 
+use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-use crate::server::Filled;
+use crate::place::Place;
+use crate::recipe::Filled;
 
 pub(crate) struct Local {
     base: PathBuf,
@@ -19,18 +21,13 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// One of the programs if any will do, or the first of all; or says which are missing.
+    /// The first of the programs that is there, unless some are missing that are needed: all, or
+    /// one if any will do. Then says which.
     pub(crate) fn possible(programs: &[&str], any: bool) -> Result<PathBuf, String> {
         let found: Vec<_> = programs.iter().filter_map(|program| find_program(program)).collect();
-        let enough = if any { 1 } else { programs.len() };
-        match found.into_iter().next() {
-            Some(program)
-                if programs.iter().filter(|p| find_program(p).is_some()).count() >= enough =>
-            {
-                Ok(program)
-            }
-            _ => Err(missing(programs, any)),
-        }
+        let complete = any || found.len() == programs.len();
+        let first = found.into_iter().next().filter(|_| complete);
+        first.ok_or_else(|| missing(programs, any))
     }
 
     pub(crate) async fn new(fill: impl FnOnce(&str) -> Filled) -> Result<Self, String> {
@@ -40,29 +37,32 @@ impl Local {
         Ok(local)
     }
 
-    pub(crate) fn dir(&self) -> &str {
-        &self.dir
-    }
-
-    pub(crate) async fn kill(&self) -> Result<(), String> {
-        self.order("kill").await.map(drop)
-    }
-
-    pub(crate) async fn start(&self) -> Result<(), String> {
-        self.order("start").await.map(drop)
-    }
-
-    pub(crate) async fn runs(&self) -> Result<bool, String> {
-        Ok(self.order("status").await? == "running")
-    }
-
-    pub(crate) fn last_words(&self) -> String {
-        tail(&String::from_utf8_lossy(&fs::read(self.base.join("log")).unwrap_or_default()))
-    }
-
     async fn order(&self, order: &str) -> Result<String, String> {
         let mut keeper = self.keeper.lock().await;
         keeper.order(order).await.map_err(|error| format!("its keeper: {error}"))
+    }
+}
+
+#[async_trait]
+impl Place for Local {
+    fn dir(&self) -> &str {
+        &self.dir
+    }
+
+    async fn kill(&self) -> Result<(), String> {
+        self.order("kill").await.map(drop)
+    }
+
+    async fn start(&self) -> Result<(), String> {
+        self.order("start").await.map(drop)
+    }
+
+    async fn runs(&self) -> Result<bool, String> {
+        Ok(self.order("status").await? == "running")
+    }
+
+    async fn last_words(&self) -> String {
+        tail(&String::from_utf8_lossy(&fs::read(self.base.join("log")).unwrap_or_default()))
     }
 }
 
@@ -158,12 +158,12 @@ fn directories() -> Vec<PathBuf> {
     let mut postgres: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
-        .filter_map(|entry| entry.ok())
+        .filter_map(Result::ok)
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
         .collect();
     postgres.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     all.extend(postgres.into_iter().map(|(_, dir)| dir.join("bin")));
-    all.extend(["/usr/local/bin", "/usr/local/sbin", "/usr/sbin"].map(PathBuf::from));
+    all.push("/usr/sbin".into());
     all
 }
 
@@ -171,7 +171,7 @@ fn missing(programs: &[&str], any: bool) -> String {
     let absent: Vec<_> =
         programs.iter().copied().filter(|program| find_program(program).is_none()).collect();
     let names = absent.join(if any { " or " } else { " and no " });
-    format!("there is no {names} in PATH, /usr/lib/postgresql/*/bin, /usr/local/bin or /usr/sbin")
+    format!("there is no {names} in PATH, /usr/lib/postgresql/*/bin or /usr/sbin")
 }
 
 /// The last lines of a log.

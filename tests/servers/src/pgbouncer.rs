@@ -9,9 +9,11 @@ use url::Url;
 
 use crate::environment::{Image, PGBOUNCER_IMAGE};
 use crate::error::Error;
-use crate::postgres::{Postgres, Query, at};
+use crate::postgres::{Postgres, Query};
+use crate::recipe::Recipe;
 use crate::runtime;
-use crate::server::{Probe, Recipe, Server};
+use crate::server::{Probe, Server};
+use crate::source::at;
 
 const REMEDIES: &str = "  - run the tests with tests/run.sh, which installs what is missing
   - start docker and build the images with tests/images.sh, or name one in MCP_EVENT_STORE_TEST_PGBOUNCER_IMAGE
@@ -40,11 +42,13 @@ impl PgBouncer {
     }
 
     /// Like the server's URL, but through the PgBouncer.
+    #[must_use]
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
     /// Where it runs: `PgBouncer for PostgreSQL 17.5, container mcp-event-store-test:trixie`.
+    #[must_use]
     pub fn description(&self) -> String {
         self.server.description().to_owned()
     }

@@ -14,12 +14,12 @@ const RANGE: std::ops::Range<u16> = 15_000..32_000;
 #[derive(Debug)]
 pub(crate) struct Ports {
     numbers: Vec<u16>,
-    _locks: Vec<UdpSocket>,
+    locks: Vec<UdpSocket>,
 }
 
 impl Ports {
     pub(crate) fn free(count: usize) -> Result<Self, Error> {
-        let mut ports = Self { numbers: Vec::new(), _locks: Vec::new() };
+        let mut ports = Self { numbers: Vec::new(), locks: Vec::new() };
         for port in candidates() {
             if ports.numbers.len() == count {
                 return Ok(ports);
@@ -28,7 +28,7 @@ impl Ports {
                 && is_free(port)
             {
                 ports.numbers.push(port);
-                ports._locks.push(lock);
+                ports.locks.push(lock);
             }
         }
         Err(Error::here("free ports", format!("none is left in {RANGE:?}")))

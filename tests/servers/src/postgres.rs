@@ -11,8 +11,10 @@ use url::Url;
 
 use crate::environment::{Image, POSTGRES_IMAGE, POSTGRES_URL, users_url};
 use crate::error::Error;
+use crate::recipe::Recipe;
 use crate::runtime;
-use crate::server::{Probe, Recipe, Server};
+use crate::server::{Probe, Server};
+use crate::source::{Source, at, resolve};
 
 /// Durable settings, and enough connections for all tests at once.
 const SETTINGS: [(&str, &str); 7] = [
@@ -33,12 +35,7 @@ const REMEDIES: &str = "  - run the tests with tests/run.sh, which installs what
 /// A PostgreSQL server for tests.
 pub struct Postgres {
     url: Url,
-    place: Place,
-}
-
-enum Place {
-    Own(Arc<Server>),
-    Users { address: SocketAddr, description: String },
+    source: Source,
 }
 
 /// How a server of a test's own differs from the shared one.
@@ -77,21 +74,22 @@ impl Postgres {
     /// # Errors
     /// As there.
     pub async fn own_with(options: PostgresOptions) -> Result<Self, Error> {
-        runtime::run(Self::launch(options)).await
+        let launched = runtime::run(Self::launch(options)).await;
+        let not_used = format!("{POSTGRES_URL} is not for this test, which needs its own");
+        launched.map_err(|error| error.after_looking(&not_used))
     }
 
     /// Where the superuser connects: `postgres://postgres:PASSWORD@127.0.0.1:PORT/postgres`, or the
     /// user's own URL.
+    #[must_use]
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
     /// Where it listens.
+    #[must_use]
     pub fn address(&self) -> SocketAddr {
-        match &self.place {
-            Place::Own(server) => server.address(),
-            Place::Users { address, .. } => *address,
-        }
+        self.source.address()
     }
 
     /// Sends SIGKILL to all its processes; returns when it no longer accepts connections.
@@ -99,8 +97,7 @@ impl Postgres {
     /// # Errors
     /// It cannot be killed, or is the user's.
     pub async fn kill(&self) -> Result<(), Error> {
-        let server = self.server()?;
-        runtime::run(async move { server.kill().await }).await
+        self.source.kill().await
     }
 
     /// Starts it again after [`kill`](Self::kill), on the same port and data; returns when it
@@ -109,33 +106,26 @@ impl Postgres {
     /// # Errors
     /// It does not start, or is the user's.
     pub async fn start(&self) -> Result<(), Error> {
-        let server = self.server()?;
-        runtime::run(async move { server.start().await }).await
+        self.source.start().await
     }
 
     /// What it is and where it runs: `PostgreSQL 17.5, container mcp-event-store-test:trixie`.
+    #[must_use]
     pub fn description(&self) -> String {
-        match &self.place {
-            Place::Own(server) => server.description().to_owned(),
-            Place::Users { description, .. } => description.clone(),
-        }
+        self.source.description()
     }
 
     pub(crate) fn parsed_url(&self) -> &Url {
         &self.url
     }
 
-    fn server(&self) -> Result<Arc<Server>, Error> {
-        match &self.place {
-            Place::Own(server) => Ok(server.clone()),
-            Place::Users { description, .. } => Err(Error::Users { what: description.clone() }),
-        }
-    }
-
     async fn find() -> Result<Self, Error> {
         match users_url(POSTGRES_URL, &["postgres", "postgresql"], 5432)? {
             Some(url) => Self::users(url).await,
-            None => Self::launch(PostgresOptions::default()).await,
+            None => {
+                let launched = Self::launch(PostgresOptions::default()).await;
+                launched.map_err(|error| error.after_looking(&format!("{POSTGRES_URL} is not set")))
+            }
         }
     }
 
@@ -144,7 +134,7 @@ impl Postgres {
         let version = version(url.as_str()).await.map_err(refused)?;
         let address = resolve(&url).await.map_err(refused)?;
         let description = format!("{version}, the server of {POSTGRES_URL}");
-        Ok(Self { url, place: Place::Users { address, description } })
+        Ok(Self { url, source: Source::Users { address, description } })
     }
 
     async fn launch(options: PostgresOptions) -> Result<Self, Error> {
@@ -168,7 +158,7 @@ impl Postgres {
             remedies: REMEDIES,
         };
         let server = Server::new(recipe).await?;
-        Ok(Self { url: at(&url, server.address()), place: Place::Own(Arc::new(server)) })
+        Ok(Self { url: at(&url, server.address()), source: Source::Own(Arc::new(server)) })
     }
 }
 
@@ -191,14 +181,6 @@ impl Probe for Query {
     }
 }
 
-/// The URL with another address in it. All of these schemes have a place for one.
-pub(crate) fn at(url: &Url, address: SocketAddr) -> Url {
-    let mut url = url.clone();
-    let _ = url.set_ip_host(address.ip());
-    let _ = url.set_port(Some(address.port()));
-    url
-}
-
 /// `PostgreSQL 17.5`.
 async fn version(url: &str) -> Result<String, String> {
     let ask = async {
@@ -211,13 +193,6 @@ async fn version(url: &str) -> Result<String, String> {
     let version = ask.await.map_err(|error: sqlx::Error| error.to_string())?;
     // What follows names the distribution.
     Ok(format!("PostgreSQL {}", version.split(' ').next().unwrap_or_default()))
-}
-
-pub(crate) async fn resolve(url: &Url) -> Result<SocketAddr, String> {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let found = tokio::net::lookup_host((host, url.port().unwrap_or_default())).await;
-    let mut addresses = found.map_err(|error| format!("{host}: {error}"))?;
-    addresses.next().ok_or_else(|| format!("{host} has no address"))
 }
 
 fn password() -> Result<String, Error> {

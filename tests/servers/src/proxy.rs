@@ -83,6 +83,7 @@ impl Proxy {
     }
 
     /// Where clients connect.
+    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -161,8 +162,8 @@ async fn requests(link: Arc<Link>, mut from: OwnedReadHalf, mut to: OwnedWriteHa
     while let Some(Ok(length @ 1..)) = link.struck.run_until_cancelled(from.read(&mut buffer)).await
     {
         let bytes = &buffer[..length];
-        let spotted = spotter(bytes);
-        match link.strike(spotted) {
+        let holds_a_write = spotter(bytes);
+        match link.strike(holds_a_write) {
             Some(Cut::Request | Cut::Down) => return link.struck.cancel(),
             Some(Cut::Answer) => link.armed.store(true, SeqCst),
             None => {}
@@ -206,11 +207,11 @@ async fn answers(link: Arc<Link>, mut from: OwnedReadHalf, to: OwnedWriteHalf) {
 
 impl Link {
     /// The cut that strikes now.
-    fn strike(&self, spotted: bool) -> Option<Cut> {
+    fn strike(&self, at_a_write: bool) -> Option<Cut> {
         let mut state = self.shared.state();
         if self.up.is_cancelled() {
             return Some(Cut::Down);
         }
-        if spotted { state.strike.take() } else { None }
+        if at_a_write { state.strike.take() } else { None }
     }
 }

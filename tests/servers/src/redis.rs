@@ -10,10 +10,11 @@ use url::Url;
 
 use crate::environment::{Flavour, Image, REDIS_IMAGE, REDIS_URL, users_url};
 use crate::error::Error;
-use crate::postgres::resolve;
+use crate::recipe::Recipe;
 use crate::resp::Ping;
 use crate::runtime;
-use crate::server::{Probe, Recipe, Server};
+use crate::server::{Probe, Server};
+use crate::source::{Source, resolve};
 
 const BASICS: [&str; 6] = ["--bind", "127.0.0.1", "--port", "{port}", "--dir", "{dir}"];
 /// Durable: each write is synced before it is answered.
@@ -28,12 +29,7 @@ const REMEDIES: &str = "  - run the tests with tests/run.sh, which installs what
 /// A Redis or Valkey server for tests.
 pub struct Redis {
     url: String,
-    place: Place,
-}
-
-enum Place {
-    Own(Arc<Server>),
-    Users { address: SocketAddr, description: String },
+    source: Source,
 }
 
 /// How a server of a test's own differs from the shared one.
@@ -86,35 +82,38 @@ impl Redis {
     /// # Errors
     /// As there.
     pub async fn own_with(options: RedisOptions) -> Result<Self, Error> {
-        runtime::run(Self::launch(options)).await
+        let launched = runtime::run(Self::launch(options)).await;
+        let not_used = format!("{REDIS_URL} is not for this test, which needs its own");
+        launched.map_err(|error| error.after_looking(&not_used))
     }
 
     /// `redis://127.0.0.1:PORT`, or the user's own URL.
+    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Where it listens.
+    #[must_use]
     pub fn address(&self) -> SocketAddr {
-        match &self.place {
-            Place::Own(server) => server.address(),
-            Place::Users { address, .. } => *address,
-        }
+        self.source.address()
     }
 
     /// Its ports: the first, then those that [`RedisOptions::more_ports`] asked for.
+    #[must_use]
     pub fn ports(&self) -> Vec<u16> {
-        match &self.place {
-            Place::Own(server) => server.ports().to_vec(),
-            Place::Users { address, .. } => vec![address.port()],
+        match &self.source {
+            Source::Own(server) => server.ports().to_vec(),
+            Source::Users { address, .. } => vec![address.port()],
         }
     }
 
     /// The directory of its data and files, as the server sees it; `None` for the user's server.
+    #[must_use]
     pub fn dir(&self) -> Option<&str> {
-        match &self.place {
-            Place::Own(server) => Some(server.dir()),
-            Place::Users { .. } => None,
+        match &self.source {
+            Source::Own(server) => Some(server.dir()),
+            Source::Users { .. } => None,
         }
     }
 
@@ -123,8 +122,7 @@ impl Redis {
     /// # Errors
     /// It cannot be killed, or is the user's.
     pub async fn kill(&self) -> Result<(), Error> {
-        let server = self.server()?;
-        runtime::run(async move { server.kill().await }).await
+        self.source.kill().await
     }
 
     /// Starts it again after [`kill`](Self::kill), on the same ports and data; returns when it
@@ -133,29 +131,22 @@ impl Redis {
     /// # Errors
     /// It does not start, or is the user's.
     pub async fn start(&self) -> Result<(), Error> {
-        let server = self.server()?;
-        runtime::run(async move { server.start().await }).await
+        self.source.start().await
     }
 
     /// What it is and where it runs: `Redis 8.0.2, container mcp-event-store-test:trixie`.
+    #[must_use]
     pub fn description(&self) -> String {
-        match &self.place {
-            Place::Own(server) => server.description().to_owned(),
-            Place::Users { description, .. } => description.clone(),
-        }
-    }
-
-    fn server(&self) -> Result<Arc<Server>, Error> {
-        match &self.place {
-            Place::Own(server) => Ok(server.clone()),
-            Place::Users { description, .. } => Err(Error::Users { what: description.clone() }),
-        }
+        self.source.description()
     }
 
     async fn find() -> Result<Self, Error> {
         match users_url(REDIS_URL, &["redis", "rediss"], 6379)? {
             Some(url) => Self::users(url).await,
-            None => Self::launch(RedisOptions::default()).await,
+            None => {
+                let launched = Self::launch(RedisOptions::default()).await;
+                launched.map_err(|error| error.after_looking(&format!("{REDIS_URL} is not set")))
+            }
         }
     }
 
@@ -170,13 +161,13 @@ impl Redis {
             ping_of(&url).answers(address).await
         };
         let description = format!("{}, the server of {REDIS_URL}", version.map_err(refused)?);
-        Ok(Self { url: url.into(), place: Place::Users { address, description } })
+        Ok(Self { url: url.into(), source: Source::Users { address, description } })
     }
 
     async fn launch(options: RedisOptions) -> Result<Self, Error> {
         let server = Server::new(options.recipe()?).await?;
         let url = format!("redis://{}", server.address());
-        Ok(Self { url, place: Place::Own(Arc::new(server)) })
+        Ok(Self { url, source: Source::Own(Arc::new(server)) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Just enough of the Redis protocol to ask a server whether it is ready.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -57,7 +58,7 @@ impl Connection {
     async fn ask(&mut self, command: &[&str]) -> Result<String, String> {
         let mut request = format!("*{}\r\n", command.len());
         for word in command {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+            let _ = write!(request, "${}\r\n{word}\r\n", word.len());
         }
         let sent = self.stream.write_all(request.as_bytes()).await;
         sent.map_err(|error| error.to_string())?;

@@ -3,7 +3,7 @@
 set -e
 umask 077
 # The newest PostgreSQL first. `directories()` in local.rs looks in the same places.
-more=/usr/local/bin:/usr/local/sbin:/usr/sbin
+more=/usr/sbin
 for bin in /usr/lib/postgresql/?/bin /usr/lib/postgresql/??/bin; do more=$bin:$more; done
 PATH=$PATH:$more
 if [ ! -d "$DIR" ]; then

@@ -1,6 +1,7 @@
 //! How these tests speak to servers.
 #![allow(dead_code)] // Each test binary uses some of it.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,8 +33,11 @@ pub(crate) async fn resp(address: SocketAddr, command: &[&str]) -> String {
 }
 
 pub(crate) fn request(command: &[&str]) -> Vec<u8> {
-    let words: String = command.iter().map(|w| format!("${}\r\n{w}\r\n", w.len())).collect();
-    format!("*{}\r\n{words}", command.len()).into_bytes()
+    let mut request = format!("*{}\r\n", command.len());
+    for word in command {
+        let _ = write!(request, "${}\r\n{word}\r\n", word.len());
+    }
+    request.into_bytes()
 }
 
 /// Empty if the connection is dead.
@@ -42,4 +46,13 @@ pub(crate) async fn answer(connection: &mut TcpStream) -> String {
     let read = tokio::time::timeout(Duration::from_secs(20), connection.read(&mut buffer)).await;
     let length = read.expect("an answer, or an end, in time").unwrap_or(0);
     String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
+}
+
+/// Polls until it holds; panics with what was waited for.
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
