@@ -15,18 +15,34 @@ tree() {
     for child in $(cat "/proc/$1"/task/*/children 2>/dev/null); do tree "$child"; done
 }
 
-running() {
-    [ -n "$server" ] || return 1
-    case $(cat "/proc/$server/stat" 2>/dev/null || ps -o stat= -p "$server" 2>/dev/null) in
-        '' | Z* | *') Z '*) return 1 ;;
-    esac
+# state PROCESS: the letter of its state, or nothing if there is no such process.
+state() {
+    if stat=$(cat "/proc/$1/stat" 2>/dev/null); then
+        stat=${stat##*) }
+    else
+        stat=$(ps -o stat= -p "$1" 2>/dev/null)
+    fi
+    echo "${stat%"${stat#?}"}"
 }
 
+# alive PROCESS: whether it is more than a zombie, which holds nothing.
+alive() {
+    case $(state "$1") in '' | Z | X) return 1 ;; esac
+}
+
+# Kills all its processes, and waits for each: PostgreSQL does not start again before.
 end_server() {
     [ -n "$server" ] || return 0
-    # shellcheck disable=SC2046 # One argument a process.
-    kill -KILL $(tree "$server") 2>/dev/null
+    # A stopped one starts no more of them.
+    kill -STOP "$server" 2>/dev/null
+    while alive "$server" && [ "$(state "$server")" != T ]; do sleep 0.01; done
+    processes=$(tree "$server")
+    # shellcheck disable=SC2086 # One argument a process.
+    kill -KILL $processes 2>/dev/null
     wait "$server" 2>/dev/null
+    for process in $processes; do
+        while alive "$process"; do sleep 0.02; done
+    done
     server=
 }
 
@@ -38,7 +54,7 @@ while read -r order; do
             echo started
             ;;
         kill) end_server && echo killed ;;
-        status) if running; then echo running; else echo ended; fi ;;
+        status) if [ -n "$server" ] && alive "$server"; then echo running; else echo ended; fi ;;
     esac
 done
 end_server
