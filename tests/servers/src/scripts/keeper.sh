@@ -33,9 +33,12 @@ alive() {
 # Kills all its processes, and waits for each: PostgreSQL does not start again before.
 end_server() {
     [ -n "$server" ] || return 0
-    # A stopped one starts no more of them.
-    kill -STOP "$server" 2>/dev/null
-    while alive "$server" && [ "$(state "$server")" != T ]; do sleep 0.01; done
+    # A stopped one starts no more of them. Once is not enough: as the test process ends, the system
+    # wakes what is stopped in process groups that lose their parent.
+    while alive "$server" && [ "$(state "$server")" != T ]; do
+        kill -STOP "$server" 2>/dev/null
+        sleep 0.01
+    done
     processes=$(tree "$server")
     # shellcheck disable=SC2086 # One argument a process.
     kill -KILL $processes 2>/dev/null
