@@ -10,14 +10,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 source tests/shell.sh
 
+# shellcheck disable=SC2054 # debootstrap wants commas.
 declare -A packages=(
     [trixie]=redis-server,valkey-server,postgresql-17,pgbouncer
     [bookworm]=redis-server,postgresql-15,pgbouncer
 )
 
 # The mirror that apt uses, if it is one of Debian's. Without one debootstrap takes its default.
+# shellcheck disable=SC2016 # Fields of apt's.
 mirror() {
-    command -v apt-get >/dev/null &&
+    has apt-get &&
         apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' 'Component: main' | head -n 1
 }
 
@@ -49,9 +51,9 @@ build() {
     trap - EXIT
 }
 
-command -v docker >/dev/null || give_up "there is no docker command; install docker.io"
-docker info >/dev/null 2>&1 || give_up "no docker daemon answers; start dockerd, or see: docker info"
-command -v debootstrap >/dev/null ||
+has docker || give_up "there is no docker command; install docker.io"
+docker ps >/dev/null 2>&1 || give_up "no docker daemon answers; start one, or see: docker info"
+has debootstrap ||
     give_up "there is no debootstrap; install it, such as with: apt-get install debootstrap"
 [[ $# -gt 0 ]] || set -- trixie bookworm
 for release; do

@@ -1,39 +1,31 @@
-# Sourced by scripts that build: makes sure that a C compiler and Rust are there, and says what to
-# do where it cannot. Meant for Debian and Ubuntu; elsewhere it only checks.
+# Sourced by scripts that build: makes sure that C and C++ compilers, libclang and Rust are there,
+# and says what to do where it cannot. Meant for Debian and Ubuntu; elsewhere it only checks.
 
-say() { printf '\n==> %s\n' "$*"; }
+source tests/shell.sh
 
-give_up() {
-    printf '\nerror: %s\n' "$*" >&2
-    exit 1
+# RocksDB is C++, compiled from its source like SQLite; its Rust bindings are made with libclang.
+need_compilers() {
+    local missing=()
+    has cc || missing+=(gcc libc6-dev)
+    has c++ || missing+=(g++)
+    has_libclang || missing+=(libclang-dev)
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    install_packages "${missing[@]}" ||
+        give_up "C and C++ compilers and libclang are needed; install them, such as with:" \
+            "apt-get install ${missing[*]}"
 }
 
-# Without a terminal nobody can type a password: sudo must then not ask for one.
-as_root() {
-    if [[ $EUID -eq 0 ]]; then
-        "$@"
-    elif ! command -v sudo >/dev/null; then
-        return 1
-    elif [[ -t 0 ]]; then
-        sudo "$@"
-    else
-        sudo -n "$@"
-    fi
+has_libclang() {
+    [[ -n ${LIBCLANG_PATH:-} ]] || has llvm-config ||
+        compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
+        compgen -G '/usr/lib*/libclang*.so*' >/dev/null ||
+        compgen -G '/usr/lib/*-linux-gnu/libclang-[0-9]*.so*' >/dev/null ||
+        [[ $(uname) == Darwin ]]
 }
 
-install_packages() {
-    command -v apt-get >/dev/null || return 1
-    say "Installing with apt-get: $*"
-    as_root apt-get update -q </dev/null &&
-        as_root env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -q -y --no-install-recommends "$@" </dev/null
-}
-
-# SQLite is compiled from its source, and Rust links with the C compiler.
-need_c_compiler() {
-    command -v cc >/dev/null && return
-    install_packages gcc libc6-dev ||
-        give_up "there is no C compiler; install one, such as with: apt-get install gcc libc6-dev"
+# RocksDB takes long to compile. What the compiler is called is part of what cargo compares.
+use_ccache() {
+    if has ccache && [[ -z ${CXX:-} ]]; then export CXX="ccache c++"; fi
 }
 
 # The oldest Rust that builds this project, from Cargo.toml.
@@ -46,7 +38,7 @@ rust_is_new_enough() {
 }
 
 install_rustup() {
-    command -v curl >/dev/null || install_packages curl ca-certificates || return 1
+    has curl || install_packages curl ca-certificates || return 1
     say "Installing Rust with rustup"
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --no-modify-path
 }
@@ -54,15 +46,16 @@ install_rustup() {
 need_rust() {
     export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
     rust_is_new_enough && return
-    if command -v rustup >/dev/null; then
+    if has rustup; then
         say "Updating Rust with rustup"
         rustup toolchain install stable --profile default && export RUSTUP_TOOLCHAIN=stable
-    elif ! command -v cargo >/dev/null; then
+    elif ! has cargo; then
         install_rustup
     fi || true
     rust_is_new_enough ||
         give_up "Rust $(wanted_rust) or newer is needed; install it as https://rustup.rs says"
 }
 
-need_c_compiler
+need_compilers
+use_ccache
 need_rust
