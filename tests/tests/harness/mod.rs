@@ -5,4 +5,5 @@
 
 pub(crate) mod link;
 pub(crate) mod memory;
+pub(crate) mod postgres;
 pub(crate) mod sqlite;

@@ -24,3 +24,10 @@ mod sqlite {
         reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
     ]);
 }
+
+/// A server, whose connections a proxy can cut.
+mod postgres {
+    mcp_event_store_compliance::compliance_suite!(crate::harness::postgres::Postgres, offers: [
+        reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
+    ]);
+}

@@ -1,0 +1,53 @@
+//! Appending: one call for a batch, whose rows answer its groups.
+
+use mcp_event_store_core::backend::{Appended, Group, StreamKey};
+use mcp_event_store_core::{Error, Result, Settings, Timestamp};
+use sqlx::postgres::PgRow;
+
+use crate::batch;
+use crate::server::{Server, column};
+
+/// Commits `groups` and answers each.
+pub(crate) async fn append(
+    server: &Server,
+    groups: &[Group],
+    settings: &Settings,
+) -> Result<Vec<Result<Appended>>> {
+    let order = batch::order(groups);
+    let call = batch::call(groups, &order, settings, server.offset(), server.sync());
+    let rows = server.append(&call).await?;
+    let mut answers: Vec<Option<Result<Appended>>> = groups.iter().map(|_| None).collect();
+    for (at, row) in order.iter().zip(&rows) {
+        answers[*at] = Some(answer(row, settings)?);
+    }
+    let missing = || Error::OutcomeUnknown {
+        message: "PostgreSQL answered for fewer streams than it was given".into(),
+        cause: None,
+    };
+    Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing()))).collect())
+}
+
+fn answer(row: &PgRow, settings: &Settings) -> Result<Result<Appended>> {
+    let refusal = match column::<i64>(row, 0)? {
+        0 => return appended(row).map(Ok),
+        1 => Error::StreamComplete,
+        2 => Error::SessionDeleted,
+        _ => Error::LimitReached {
+            limit: "max_streams_per_session",
+            allowed: settings.limits.max_streams_per_session.unwrap_or(u64::MAX),
+        },
+    };
+    Ok(Err(refusal))
+}
+
+fn appended(row: &PgRow) -> Result<Appended> {
+    let key: Vec<u8> = column(row, 1)?;
+    let damaged =
+        |_| Error::Corrupt { message: "PostgreSQL holds a damaged stream key".into(), cause: None };
+    Ok(Appended {
+        key: StreamKey(key.try_into().map_err(damaged)?),
+        first_seq: column::<i64>(row, 2)?.cast_unsigned(),
+        stored_at: Timestamp(column(row, 3)?),
+        reader_epoch: column::<i64>(row, 4)?.cast_unsigned(),
+    })
+}

@@ -1,0 +1,261 @@
+//! [`PostgresBackend`]: the engine's operations as calls to the server, each followed by word to
+//! the other instances.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use mcp_event_store_core::backend::{
+    Appended, Backend, Candidates, Cursor, Found, Group, Page, PageLimit, Removal, StreamKey,
+    StreamMeta, Wakeup,
+};
+use mcp_event_store_core::{
+    Clock, Deleted, Durability, Lease, LeaseState, Result, SessionId, SessionRecord, Settings,
+    StreamRef, Timestamp, Usage,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::config::{PostgresOptions, connect_options};
+use crate::notices::{self, Notices};
+use crate::server::Server;
+use crate::wakeups::{OwnChanges, POLL_BEHIND};
+use crate::{append, connect, leases, read, sessions, sweep, wakeups};
+
+/// Streams in a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresBackend {
+    server: Arc<Server>,
+    notices: Arc<Notices>,
+    own_changes: Arc<OwnChanges>,
+    /// Whether instances notify each other.
+    notify: bool,
+    writers: usize,
+    poll_interval: Duration,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl PostgresBackend {
+    /// Opens the store in the database at `url`, whose query is not read. Must be called within a
+    /// Tokio runtime.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a URL or option that cannot be, or a schema of a newer version.
+    /// `Unavailable` if the server cannot be reached. `Backend` if it lets this role not in or not
+    /// do what is needed, is too old, read-only or not durable. No error shows the password.
+    pub async fn open(
+        url: &str,
+        options: &PostgresOptions,
+        durability: Durability,
+        clock: Clock,
+    ) -> Result<Self> {
+        let address = connect_options(url, options)?;
+        let server = connect::connect(address.clone(), options, durability, clock).await?;
+        let stop = CancellationToken::new();
+        let backend = Self {
+            notices: Notices::new(&server.names),
+            server: Arc::new(server),
+            own_changes: Arc::default(),
+            notify: options.notify,
+            writers: options.writers,
+            poll_interval: if options.notify { POLL_BEHIND } else { options.poll_interval },
+            tasks: TaskTracker::new(),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        };
+        if options.notify {
+            let run = notices::run(backend.notices.clone(), address, options.connect_timeout);
+            let stop = backend.stop.clone();
+            backend.tasks.spawn(async move { stop.run_until_cancelled(run).await });
+        }
+        Ok(backend)
+    }
+
+    /// Tells other instances, if they listen.
+    fn tell<'a>(&self, streams: impl IntoIterator<Item = &'a StreamRef>) {
+        if self.notify {
+            self.notices.tell(streams);
+        }
+    }
+
+    fn tell_any(&self) {
+        if self.notify {
+            self.notices.tell_any();
+        }
+    }
+
+    /// Keeps account of a change of this handle. `made` says whether the totals counted it.
+    async fn change<T>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send,
+        made: impl FnOnce(&T) -> bool + Send,
+    ) -> Result<T> {
+        self.own_changes.begin();
+        let outcome = change.await;
+        self.own_changes.end(outcome.as_ref().is_ok_and(made));
+        outcome
+    }
+}
+
+#[async_trait]
+impl Backend for PostgresBackend {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn writers(&self) -> usize {
+        self.writers
+    }
+
+    fn place_key(&self, _stream: &StreamRef, key: StreamKey) -> StreamKey {
+        key
+    }
+
+    async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>> {
+        let is_stored = |answers: &Vec<Result<Appended>>| answers.iter().any(Result::is_ok);
+        let append = append::append(&self.server, groups, settings);
+        let answers = self.change(append, is_stored).await;
+        match &answers {
+            Ok(answers) => {
+                let stored = groups.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+                self.tell(stored.map(|(group, _)| &group.stream));
+            }
+            // It may have been stored all the same.
+            Err(_) => self.tell(groups.iter().map(|group| &group.stream)),
+        }
+        answers
+    }
+
+    async fn find(&self, stream: &StreamRef) -> Result<Option<Found>> {
+        self.notices.followed.remember(stream);
+        read::find(&self.server, stream).await
+    }
+
+    async fn read(&self, key: &StreamKey, after: u64, limit: PageLimit) -> Result<Option<Page>> {
+        let page = read::read(&self.server, key, after, limit).await?;
+        if let Some(page) = &page {
+            self.notices.followed.remember(&page.meta.stream);
+        }
+        Ok(page)
+    }
+
+    async fn renew(
+        &self,
+        stream: &StreamRef,
+        lease: &Lease,
+        settings: &Settings,
+    ) -> Result<LeaseState> {
+        leases::renew(&self.server, stream, lease, settings).await
+    }
+
+    async fn take_over(&self, key: &StreamKey) -> Result<Option<u64>> {
+        let taken = self.change(leases::take_over(&self.server, key), Option::is_some).await?;
+        Ok(taken.map(|(epoch, stream)| {
+            self.tell([&stream]);
+            epoch
+        }))
+    }
+
+    async fn delete_stream(&self, stream: &StreamRef) -> Result<Deleted> {
+        let delete = sessions::delete_stream(&self.server, stream);
+        let is_deleted = |deleted: &Deleted| deleted.bytes > 0;
+        let deleted = self.change(delete, is_deleted).await;
+        self.tell([stream]);
+        deleted
+    }
+
+    async fn delete_session(&self, session: &SessionId) -> Result<Deleted> {
+        let delete = sessions::delete_session(&self.server, session);
+        let deleted = self.change(delete, |_| true).await;
+        self.tell_any();
+        deleted
+    }
+
+    async fn load_session(
+        &self,
+        session: &SessionId,
+        settings: &Settings,
+    ) -> Result<Option<SessionRecord>> {
+        sessions::load(&self.server, session, settings).await
+    }
+
+    async fn store_session(
+        &self,
+        session: &SessionId,
+        record: &SessionRecord,
+        settings: &Settings,
+    ) -> Result<()> {
+        sessions::store(&self.server, session, record, settings).await
+    }
+
+    async fn touch_session(&self, session: &SessionId, settings: &Settings) -> Result<bool> {
+        Ok(self.load_session(session, settings).await?.is_some())
+    }
+
+    async fn candidates(
+        &self,
+        which: &Candidates,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<(Vec<StreamMeta>, Option<Cursor>)> {
+        sweep::candidates(&self.server, which, after, limit).await
+    }
+
+    async fn large_sessions(
+        &self,
+        min_bytes: u64,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<(SessionId, u64)>> {
+        sweep::large_sessions(&self.server, min_bytes, after.as_ref(), limit).await
+    }
+
+    async fn remove(&self, removals: &[Removal]) -> Result<Vec<Option<u64>>> {
+        let remove = sweep::remove(&self.server, removals);
+        let is_removed = |(_, streams): &(_, Vec<StreamRef>)| !streams.is_empty();
+        let (taken, streams) = self.change(remove, is_removed).await?;
+        self.tell(&streams);
+        Ok(taken)
+    }
+
+    async fn reclaim(&self, max_events: u64) -> Result<u64> {
+        sweep::reclaim(&self.server, max_events).await
+    }
+
+    async fn forget_sessions(&self, settings: &Settings, limit: usize) -> Result<u64> {
+        sessions::forget(&self.server, settings, limit).await
+    }
+
+    async fn claim_sweep(&self, instance: &str, ttl: Duration) -> Result<bool> {
+        sweep::claim(&self.server, instance, ttl).await
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        read::usage(&self.server).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        read::now(&self.server).await
+    }
+
+    fn wakeups(&self) -> BoxStream<'static, Wakeup> {
+        let (server, own) = (self.server.clone(), self.own_changes.clone());
+        wakeups::watch(server, own, &self.notices, self.poll_interval).boxed()
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.server.ping().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.server.close().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! Calling the functions of the schema: everything that this crate asks of the server is one call,
+//! one statement, one round trip.
+//!
+//! Arguments are bound to a prepared statement. A pooler in transaction mode may send the two
+//! halves of that to different servers, so behind one they are written into the statement, which
+//! then is a single message of the simple protocol.
+
+use std::fmt::Write as _;
+
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Executor};
+
+use crate::names::Names;
+
+/// An argument of a function.
+#[derive(Clone, Debug)]
+pub(crate) enum Argument {
+    Integer(Option<i64>),
+    Text(String),
+    Bytes(Vec<u8>),
+    Integers(Vec<Option<i64>>),
+    Texts(Vec<Option<String>>),
+    BytesList(Vec<Vec<u8>>),
+    Flags(Vec<bool>),
+}
+
+/// A function and its arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    function: &'static str,
+    arguments: Vec<Argument>,
+}
+
+/// How arguments travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Bound to a prepared statement.
+    Prepared,
+    /// Written into the statement.
+    Simple,
+}
+
+impl Call {
+    pub(crate) fn new(function: &'static str) -> Self {
+        Self { function, arguments: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, argument: impl Into<Argument>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sends the call and takes the rows that it answers.
+    pub(crate) async fn send(
+        &self,
+        connection: &mut PgConnection,
+        names: &Names,
+        style: Style,
+    ) -> sqlx::Result<Vec<PgRow>> {
+        match style {
+            Style::Prepared => {
+                let query = sqlx::query(AssertSqlSafe(self.to_statement(names)));
+                let bound = self.arguments.iter().fold(query, |query, a| a.bind_to(query));
+                connection.fetch_all(bound).await
+            }
+            Style::Simple => {
+                let statement = AssertSqlSafe(self.to_literal_statement(names));
+                sqlx::raw_sql(statement).fetch_all(connection).await
+            }
+        }
+    }
+
+    fn to_statement(&self, names: &Names) -> String {
+        let mut sql = format!("SELECT * FROM {}(", names.qualified(self.function));
+        for place in 1..=self.arguments.len() {
+            let separator = if place == 1 { "" } else { "," };
+            let _ = write!(sql, "{separator}${place}");
+        }
+        sql.push(')');
+        sql
+    }
+
+    fn to_literal_statement(&self, names: &Names) -> String {
+        let mut sql = format!("SELECT * FROM {}(", names.qualified(self.function));
+        for (place, argument) in self.arguments.iter().enumerate() {
+            if place > 0 {
+                sql.push(',');
+            }
+            argument.write_literal(&mut sql);
+        }
+        sql.push(')');
+        sql
+    }
+}
+
+type Bound<'q> = Query<'q, Postgres, PgArguments>;
+
+impl Argument {
+    fn bind_to<'q>(&'q self, query: Bound<'q>) -> Bound<'q> {
+        match self {
+            Self::Integer(integer) => query.bind(integer),
+            Self::Text(text) => query.bind(text),
+            Self::Bytes(bytes) => query.bind(bytes),
+            Self::Integers(integers) => query.bind(integers),
+            Self::Texts(texts) => query.bind(texts),
+            Self::BytesList(list) => query.bind(list),
+            Self::Flags(flags) => query.bind(flags),
+        }
+    }
+
+    fn write_literal(&self, sql: &mut String) {
+        match self {
+            Self::Integer(integer) => {
+                write_integer(sql, *integer);
+                sql.push_str("::bigint");
+            }
+            Self::Text(text) => {
+                write_text(sql, text);
+                sql.push_str("::text");
+            }
+            Self::Bytes(bytes) => {
+                write_bytes(sql, bytes);
+                sql.push_str("::bytea");
+            }
+            Self::Integers(all) => {
+                write_array(sql, "bigint", all, |sql, one| write_integer(sql, *one));
+            }
+            Self::Texts(all) => write_array(sql, "text", all, |sql, one| match one {
+                Some(text) => write_text(sql, text),
+                None => sql.push_str("NULL"),
+            }),
+            Self::BytesList(all) => {
+                write_array(sql, "bytea", all, |sql, one| write_bytes(sql, one))
+            }
+            Self::Flags(all) => write_array(sql, "boolean", all, |sql, one| {
+                sql.push_str(if *one { "true" } else { "false" });
+            }),
+        }
+    }
+}
+
+fn write_array<T>(sql: &mut String, of: &str, all: &[T], write: impl Fn(&mut String, &T)) {
+    sql.push_str("ARRAY[");
+    for (place, one) in all.iter().enumerate() {
+        if place > 0 {
+            sql.push(',');
+        }
+        write(sql, one);
+    }
+    let _ = write!(sql, "]::{of}[]");
+}
+
+fn write_integer(sql: &mut String, integer: Option<i64>) {
+    match integer {
+        // In parentheses, since a cast binds tighter than a sign.
+        Some(integer) => _ = write!(sql, "('{integer}')"),
+        None => sql.push_str("NULL"),
+    }
+}
+
+/// An `E''` literal means the same whatever the server's `standard_conforming_strings`.
+fn write_text(sql: &mut String, text: &str) {
+    sql.push_str("E'");
+    for c in text.chars() {
+        if c == '\'' || c == '\\' {
+            sql.push(c);
+        }
+        sql.push(c);
+    }
+    sql.push('\'');
+}
+
+fn write_bytes(sql: &mut String, bytes: &[u8]) {
+    sql.push_str("E'\\\\x");
+    for byte in bytes {
+        let _ = write!(sql, "{byte:02x}");
+    }
+    sql.push('\'');
+}
+
+macro_rules! from {
+    ($($type:ty => |$value:ident| $argument:expr;)*) => {
+        $(impl From<$type> for Argument {
+            fn from($value: $type) -> Self {
+                $argument
+            }
+        })*
+    };
+}
+
+from! {
+    i64 => |integer| Self::Integer(Some(integer));
+    Option<i64> => |integer| Self::Integer(integer);
+    &str => |text| Self::Text(text.to_owned());
+    Vec<u8> => |bytes| Self::Bytes(bytes);
+    Vec<i64> => |integers| Self::Integers(integers.into_iter().map(Some).collect());
+    Vec<Option<i64>> => |integers| Self::Integers(integers);
+    Vec<String> => |texts| Self::Texts(texts.into_iter().map(Some).collect());
+    Vec<Option<String>> => |texts| Self::Texts(texts);
+    Vec<Vec<u8>> => |list| Self::BytesList(list);
+    Vec<bool> => |flags| Self::Flags(flags);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_cannot_be_left() {
+        let names = Names::new("s", "").unwrap();
+        let call = Call::new("find")
+            .with("it's \\' \u{e9}")
+            .with(vec![Some("a'; DROP".to_owned()), None])
+            .with(-5)
+            .with(None)
+            .with(vec![0_u8, 255]);
+        assert_eq!(
+            call.to_literal_statement(&names),
+            r#"SELECT * FROM "s"."find"(E'it''s \\'' é'::text,ARRAY[E'a''; DROP',NULL]::text[],('-5')::bigint,NULL::bigint,E'\\x00ff'::bytea)"#
+        );
+        assert_eq!(call.to_statement(&names), r#"SELECT * FROM "s"."find"($1,$2,$3,$4,$5)"#);
+    }
+}

@@ -1,0 +1,220 @@
+//! One connection that tells other instances of this one's commits, and hears of theirs.
+//!
+//! It notifies after the commit, never inside: a transaction that notifies takes a lock on the
+//! whole database until it has committed. What changes meanwhile is told together.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mcp_event_store_core::StreamRef;
+use mcp_event_store_core::backend::Wakeup;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Executor, Row};
+use tokio::sync::{Notify, broadcast};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::followed::{Followed, hash};
+use crate::names::Names;
+
+/// Time between two notifications, in which changes gather.
+const SPACING: Duration = Duration::from_millis(2);
+
+/// Streams that one notification names; a payload holds less than 8,000 bytes.
+const NAMED: usize = 400;
+
+/// Says that any stream may have changed.
+const ANY: &str = "*";
+
+/// Wake-ups that a slow listener may fall behind by before it is told to look everywhere.
+const WAKEUPS: usize = 1024;
+
+/// How long to wait before connecting again to a server that is not there.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What has to be told, and whom to tell what was heard.
+#[derive(Debug)]
+pub(crate) struct Notices {
+    channel: String,
+    pub(crate) followed: Followed,
+    /// Guards what waits to be told; nothing awaits under it.
+    untold: Mutex<Untold>,
+    changed: Notify,
+    heard: broadcast::Sender<Wakeup>,
+}
+
+#[derive(Debug, Default)]
+struct Untold {
+    any: bool,
+    hashes: BTreeSet<u64>,
+}
+
+impl Notices {
+    pub(crate) fn new(names: &Names) -> Arc<Self> {
+        let scope = hash_of_scope(names);
+        Arc::new(Self {
+            channel: format!("mcp_event_store_{scope:016x}"),
+            followed: Followed::default(),
+            untold: Mutex::default(),
+            changed: Notify::new(),
+            heard: broadcast::Sender::new(WAKEUPS),
+        })
+    }
+
+    /// Tells other instances of a commit that changed these streams.
+    pub(crate) fn tell<'a>(&self, streams: impl IntoIterator<Item = &'a StreamRef>) {
+        self.untold().hashes.extend(streams.into_iter().map(hash));
+        self.changed.notify_one();
+    }
+
+    /// Tells other instances that any stream may have changed.
+    pub(crate) fn tell_any(&self) {
+        self.untold().any = true;
+        self.changed.notify_one();
+    }
+
+    /// What is heard from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Wakeup> {
+        self.heard.subscribe()
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Untold> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until something has to be told and `not_before` has come. May be dropped.
+    async fn something_to_tell(&self, not_before: Instant) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.untold().is_empty() {
+                sleep_until(not_before).await;
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn hear(&self, wakeup: Wakeup) {
+        // Nobody may be listening.
+        let _ = self.heard.send(wakeup);
+    }
+}
+
+/// The channel of a store: instances with the same schema and prefix share it. It needs no more
+/// than to be the same everywhere and another for another store.
+fn hash_of_scope(names: &Names) -> u64 {
+    names.scope().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+impl Untold {
+    fn is_empty(&self) -> bool {
+        !self.any && self.hashes.is_empty()
+    }
+
+    fn payload(&self) -> String {
+        if self.any || self.hashes.len() > NAMED {
+            return ANY.to_owned();
+        }
+        self.hashes.iter().map(|hash| format!("{hash:016x}")).collect()
+    }
+}
+
+/// Tells and hears, and connects again for as long as it is polled.
+pub(crate) async fn run(notices: Arc<Notices>, connect: PgConnectOptions, timeout: Duration) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(timeout)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(connect.clone());
+        match Line::open(&notices, &pool).await {
+            Ok(mut line) => {
+                pause = FIRST_PAUSE;
+                // What was said before told no one here.
+                notices.hear(Wakeup::Any);
+                if let Err(error) = line.serve(&notices).await {
+                    tracing::warn!(%error, "the connection for notifications was lost");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "no connection for notifications"),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// An open connection.
+struct Line {
+    listener: PgListener,
+    /// The server's process behind it, which its own notifications come from.
+    process: i64,
+}
+
+impl Line {
+    async fn open(notices: &Notices, pool: &PgPool) -> sqlx::Result<Self> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.eager_reconnect(false);
+        // A notification has nothing that a crash could lose, so it waits for no disk.
+        listener.execute("SET synchronous_commit = off").await?;
+        let row = listener.fetch_one("SELECT pg_backend_pid()::bigint").await?;
+        listener.listen(&notices.channel).await?;
+        Ok(Self { listener, process: row.try_get(0)? })
+    }
+
+    /// Serves until the connection is lost.
+    async fn serve(&mut self, notices: &Notices) -> sqlx::Result<()> {
+        let mut not_before = Instant::now();
+        loop {
+            tokio::select! {
+                heard = self.listener.try_recv() => match heard? {
+                    Some(notification) => self.pass_on(notices, &notification),
+                    None => return Ok(()),
+                },
+                () = notices.something_to_tell(not_before) => {
+                    self.tell(notices).await?;
+                    not_before = Instant::now() + SPACING;
+                }
+            }
+        }
+    }
+
+    async fn tell(&mut self, notices: &Notices) -> sqlx::Result<()> {
+        let untold = std::mem::take(&mut *notices.untold());
+        let notify = format!("NOTIFY {}, '{}'", notices.channel, untold.payload());
+        let told = self.listener.execute(AssertSqlSafe(notify)).await;
+        if told.is_err() {
+            // Others may have heard it or not.
+            notices.tell_any();
+        }
+        told.map(drop)
+    }
+
+    fn pass_on(&self, notices: &Notices, notification: &PgNotification) {
+        if i64::from(notification.process_id()) == self.process {
+            return;
+        }
+        let payload = notification.payload();
+        if payload == ANY {
+            notices.hear(Wakeup::Any);
+            return;
+        }
+        for digits in payload.as_bytes().chunks(16) {
+            let hash = std::str::from_utf8(digits).map(|text| u64::from_str_radix(text, 16));
+            match hash {
+                Ok(Ok(hash)) => {
+                    if let Some(wakeup) = notices.followed.concerns(hash) {
+                        notices.hear(wakeup);
+                    }
+                }
+                // Not ours: whoever can connect to the database can notify.
+                _ => notices.hear(Wakeup::Any),
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Connections that are kept open and lent out.
+//!
+//! The driver's own pool asks a connection after each use whether it still works: a second round
+//! trip for every statement. This one asks only where there is a reason: the connection has rested
+//! for a while, or another one has been lost since. A connection that is not given back, because
+//! its statement failed or was dropped half-way, is closed.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mcp_event_store_core::{Error, Result};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::call::Style;
+use crate::error::classify_connect;
+
+/// A connection that has rested for longer is asked first: a server or a firewall may have closed
+/// it since.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// How long such a connection has to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How to open a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    connect: PgConnectOptions,
+    timeout: Duration,
+    style: Style,
+    /// Raised whenever a connection was lost; shared by all pools of a store.
+    losses: Arc<AtomicU64>,
+}
+
+impl Door {
+    pub(crate) fn new(connect: PgConnectOptions, timeout: Duration, style: Style) -> Self {
+        Self { connect, timeout, style, losses: Arc::default() }
+    }
+
+    /// Opens a connection.
+    pub(crate) async fn open(&self) -> Result<PgConnection> {
+        let server = match self.connect.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", self.connect.get_host(), self.connect.get_port()),
+        };
+        match timeout(self.timeout, self.connect_as_needed()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(classify_connect(error, &server, self.connect.get_username())),
+            Err(elapsed) => Err(Error::unavailable(
+                format!("PostgreSQL at {server} did not answer within connect_timeout"),
+                elapsed,
+            )),
+        }
+    }
+
+    async fn connect_as_needed(&self) -> sqlx::Result<PgConnection> {
+        let mut connection = self.connect.connect().await?;
+        if self.style == Style::Prepared {
+            // A pooler would not keep this for us; there the role's own default is checked.
+            let read_committed = "SET default_transaction_isolation = 'read committed'";
+            sqlx::raw_sql(read_committed).execute(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
+    /// Says that a connection was lost: others may be lost too.
+    pub(crate) fn lost(&self) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
+    }
+}
+
+/// A bounded number of connections.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    door: Door,
+    room: Semaphore,
+    /// Guards the connections that no one uses; nothing awaits under it.
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    since: Instant,
+    /// The losses that were known when the connection was known to work.
+    losses: u64,
+}
+
+/// A connection in use.
+pub(crate) struct Lent<'a> {
+    pool: &'a Pool,
+    connection: PgConnection,
+    losses: u64,
+    _room: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    pub(crate) fn new(door: Door, size: usize) -> Self {
+        let room = Semaphore::new(size.clamp(1, Semaphore::MAX_PERMITS));
+        Self { door, room, idle: Mutex::default() }
+    }
+
+    /// Waits for a connection that is free and works, or opens one.
+    pub(crate) async fn lend(&self) -> Result<Lent<'_>> {
+        let room = match timeout(self.door.timeout, self.room.acquire()).await {
+            Ok(Ok(room)) => room,
+            Ok(Err(_closed)) => return Err(Error::Closed),
+            Err(elapsed) => {
+                let message = "no PostgreSQL connection came free within connect_timeout: raise \
+                               pool_size, or ask for less at once";
+                return Err(Error::unavailable(message, elapsed));
+            }
+        };
+        while let Some(idle) = self.take_idle() {
+            let losses = self.door.losses();
+            let is_trusted = idle.losses == losses && idle.since.elapsed() < TRUSTED_FOR;
+            let mut connection = idle.connection;
+            if is_trusted || answers(connection.ping()).await {
+                return Ok(Lent { pool: self, connection, losses, _room: room });
+            }
+            self.door.lost();
+        }
+        let losses = self.door.losses();
+        let connection = self.door.open().await?;
+        Ok(Lent { pool: self, connection, losses, _room: room })
+    }
+
+    /// Says that a connection was lost.
+    pub(crate) fn lost(&self) {
+        self.door.lost();
+    }
+
+    /// Lends no more, and closes what is not in use.
+    pub(crate) async fn close(&self) {
+        self.room.close();
+        let idle = std::mem::take(&mut *self.idle());
+        for Idle { connection, .. } in idle {
+            // What cannot say goodbye is gone already.
+            let _ = timeout(ANSWER_WITHIN, connection.close()).await;
+        }
+    }
+
+    /// The connection that was used last: others may be left to be closed by the server.
+    fn take_idle(&self) -> Option<Idle> {
+        self.idle().pop()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn answers(ping: impl Future<Output = sqlx::Result<()>>) -> bool {
+    matches!(timeout(ANSWER_WITHIN, ping).await, Ok(Ok(())))
+}
+
+impl Lent<'_> {
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Gives a connection back that has answered everything it was asked.
+    pub(crate) fn give_back(self) {
+        if self.pool.room.is_closed() {
+            return;
+        }
+        let idle = Idle { connection: self.connection, since: Instant::now(), losses: self.losses };
+        self.pool.idle().push(idle);
+    }
+}

@@ -1,0 +1,113 @@
+//! Noticing other instances' commits: notifications, and a poll behind them.
+//!
+//! The poll asks for the number of changes that the totals count, and takes off those that this
+//! handle made itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream;
+use mcp_event_store_core::Result;
+use mcp_event_store_core::backend::Wakeup;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use crate::call::Call;
+use crate::notices::Notices;
+use crate::server::{Server, column};
+
+/// How often the server is asked although there are notifications: an instance may be killed after
+/// its commit and before it could tell.
+pub(crate) const POLL_BEHIND: Duration = Duration::from_secs(2);
+
+/// How long to wait before asking a server that did not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Changes that this handle made.
+#[derive(Debug, Default)]
+pub(crate) struct OwnChanges {
+    begun: AtomicI64,
+    done: AtomicI64,
+}
+
+impl OwnChanges {
+    /// A change is about to be sent.
+    pub(crate) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// It was made, or (`false`) it was not, or nobody knows: then it counts as another's.
+    pub(crate) fn end(&self, made: bool) {
+        if made {
+            self.done.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.begun.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What the poll has seen.
+struct Watch {
+    server: Arc<Server>,
+    own: Arc<OwnChanges>,
+    heard: broadcast::Receiver<Wakeup>,
+    ticks: Interval,
+    /// Others' changes that followers have been woken for, at least.
+    seen: Option<i64>,
+}
+
+/// Says what may have changed through other handles, as long as it is polled.
+pub(crate) fn watch(
+    server: Arc<Server>,
+    own: Arc<OwnChanges>,
+    notices: &Notices,
+    every: Duration,
+) -> impl Stream<Item = Wakeup> + Send + 'static {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watch = Watch { server, own, heard: notices.listen(), ticks, seen: None };
+    stream::unfold(watch, |mut watch| async move {
+        let wakeup = watch.next().await;
+        Some((wakeup, watch))
+    })
+}
+
+impl Watch {
+    async fn next(&mut self) -> Wakeup {
+        loop {
+            tokio::select! {
+                heard = self.heard.recv() => match heard {
+                    Ok(wakeup) => return wakeup,
+                    Err(RecvError::Lagged(_)) => return Wakeup::Any,
+                    // The backend is closed, and its engine stops listening.
+                    Err(RecvError::Closed) => std::future::pending().await,
+                },
+                _ = self.ticks.tick() => {}
+            }
+            match self.poll().await {
+                Ok(true) => return Wakeup::Any,
+                Ok(false) => {}
+                Err(_) => {
+                    // Followers are better woken than left waiting, but not all the time.
+                    sleep(PAUSE).await;
+                    return Wakeup::Any;
+                }
+            }
+        }
+    }
+
+    /// Whether others have made changes since the last poll. Changes of this handle that are under
+    /// way may look like others'; never the other way round.
+    async fn poll(&mut self) -> Result<bool> {
+        let done_before = self.own.done.load(Ordering::SeqCst);
+        let row = self.server.ask_one(&Call::new("changes")).await?;
+        let changes: i64 = column(&row, 0)?;
+        let begun_after = self.own.begun.load(Ordering::SeqCst);
+        let is_news = self.seen.is_none_or(|seen| changes - done_before > seen);
+        let certain = changes - begun_after;
+        self.seen = Some(self.seen.map_or(certain, |seen| seen.max(certain)));
+        Ok(is_news)
+    }
+}
