@@ -1,31 +1,59 @@
-//! The PostgreSQL store: a schema for each scope.
+//! The PostgreSQL store: a schema for each scope, behind a proxy that can cut its connections, and
+//! for some behind a PgBouncer too.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use mcp_event_store_compliance::{Harness, HarnessError, Opened, async_trait};
+use mcp_event_store_compliance::{Cut, Harness, HarnessError, Opened, async_trait};
 use mcp_event_store_core::{Clock, Engine, Settings, Store};
 use mcp_event_store_postgres::{PostgresBackend, PostgresOptions};
+use mcp_event_store_test_servers::{Cut as ProxyCut, PgBouncer, Postgres as Server, Proxy};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
+use tokio::sync::OnceCell;
+use url::Url;
 
-/// A schema of the shared server.
-pub(crate) struct Postgres {
-    url: String,
+use super::postgres_wire::Spotter;
+
+/// A schema of the shared server, with connections straight to it.
+pub(crate) type Direct = Postgres<false>;
+
+/// A schema of the shared server, with connections through a PgBouncer in transaction mode.
+pub(crate) type Pooled = Postgres<true>;
+
+pub(crate) struct Postgres<const POOLED: bool> {
     schema: String,
+    /// Where the stores connect, by way of the proxy if there is one.
+    url: String,
+    /// Absent in a process that only attached.
+    proxy: Option<Proxy>,
 }
 
-impl Postgres {
-    async fn of_schema(schema: String) -> Result<Self, HarnessError> {
-        let url = std::env::var("MCP_EVENT_STORE_TEST_POSTGRES_URL")?;
-        Ok(Self { url, schema })
+/// The URL of the server, or of the pooler in front of it.
+async fn url_of(pooled: bool) -> Result<Url, HarnessError> {
+    static POOLER: OnceCell<PgBouncer> = OnceCell::const_new();
+    let server = Server::shared().await?;
+    if !pooled {
+        return Ok(server.url().parse()?);
     }
+    let pooler = POOLER.get_or_try_init(|| PgBouncer::own(server, "transaction")).await?;
+    Ok(pooler.url().parse()?)
+}
 
+impl<const POOLED: bool> Postgres<POOLED> {
     fn options(&self) -> PostgresOptions {
-        PostgresOptions { schema: self.schema.clone(), ..PostgresOptions::default() }
+        PostgresOptions {
+            schema: self.schema.clone(),
+            notify: !POOLED,
+            // The proxy has to see what is said.
+            sslmode: Some("disable".to_owned()),
+            ..PostgresOptions::default()
+        }
     }
 
+    /// Runs `sql` straight on the server.
     async fn run(&self, sql: String) -> Result<(), HarnessError> {
-        let mut connection = PgConnection::connect(&self.url).await?;
+        let mut connection = PgConnection::connect(Server::shared().await?.url()).await?;
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
         connection.close().await?;
         Ok(())
@@ -54,17 +82,27 @@ impl Postgres {
 }
 
 #[async_trait]
-impl Harness for Postgres {
+impl<const POOLED: bool> Harness for Postgres<POOLED> {
     async fn create() -> Result<Self, HarnessError> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)?;
-        let scope = Self::of_schema(format!("check_{:016x}", u64::from_be_bytes(random))).await?;
-        scope.run(format!("CREATE SCHEMA {}", scope.schema)).await?;
-        Ok(scope)
+        let schema = format!("check_{:016x}", u64::from_be_bytes(random));
+        let mut url = url_of(POOLED).await?;
+        let server = url.socket_addrs(|| Some(5432))?;
+        let server: SocketAddr = *server.first().ok_or("the server's URL has no address")?;
+        let proxy = Proxy::to(server, || {
+            let mut spotter = Spotter::default();
+            Box::new(move |piece| spotter.hear(piece))
+        });
+        let proxy = proxy.await?;
+        url.set_ip_host(proxy.address().ip()).map_err(|()| "the URL takes no other host")?;
+        url.set_port(Some(proxy.address().port())).map_err(|()| "the URL takes no port")?;
+        Ok(Self { schema, url: url.into(), proxy: Some(proxy) })
     }
 
     async fn attach(address: &str) -> Result<Self, HarnessError> {
-        Self::of_schema(address.to_owned()).await
+        let (schema, url) = address.split_once(' ').ok_or("an address is a schema and a URL")?;
+        Ok(Self { schema: schema.to_owned(), url: url.to_owned(), proxy: None })
     }
 
     async fn open(&self, settings: &Settings, clock: &Clock) -> Result<Opened, HarnessError> {
@@ -75,7 +113,7 @@ impl Harness for Postgres {
     }
 
     fn address(&self) -> String {
-        self.schema.clone()
+        format!("{} {}", self.schema, self.url)
     }
 
     async fn tear_down(self: Box<Self>) -> Result<(), HarnessError> {
@@ -84,6 +122,20 @@ impl Harness for Postgres {
             "DROP SCHEMA IF EXISTS {schema} CASCADE; DROP SCHEMA IF EXISTS {schema}_backup CASCADE"
         );
         self.run(drop).await
+    }
+
+    async fn cut(&self, cut: Cut) -> Result<(), HarnessError> {
+        self.proxy.as_ref().ok_or("only the scope's own process can cut")?.cut(match cut {
+            Cut::Request => ProxyCut::Request,
+            Cut::Answer => ProxyCut::Answer,
+            Cut::Down => ProxyCut::Down,
+        });
+        Ok(())
+    }
+
+    async fn mend(&self) -> Result<(), HarnessError> {
+        self.proxy.as_ref().ok_or("only the scope's own process can mend")?.mend();
+        Ok(())
     }
 
     async fn back_up(&self) -> Result<(), HarnessError> {
@@ -113,7 +165,8 @@ impl Harness for Postgres {
     }
 
     fn wake_up_bound(&self) -> Duration {
-        // Documented as 20 ms, on a machine with nothing else to do.
+        // Documented as 20 ms, or 100 ms without notifications, on a machine with nothing else to
+        // do.
         Duration::from_millis(500)
     }
 }

@@ -25,9 +25,12 @@ mod sqlite {
     ]);
 }
 
-/// A server, whose connections a proxy can cut.
+/// A server, by way of a proxy that can cut connections.
 mod postgres {
-    mcp_event_store_compliance::compliance_suite!(crate::harness::postgres::Postgres, offers: [
-        reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
-    ]);
+    mcp_event_store_compliance::compliance_suite!(crate::harness::postgres::Direct);
+}
+
+/// The same through a PgBouncer in transaction mode, with `notify=off`.
+mod pgbouncer {
+    mcp_event_store_compliance::compliance_suite!(crate::harness::postgres::Pooled);
 }
