@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mcp_event_store_core::{BackendFields, Config, Error, Field, Kind, Off, Result, Value};
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 const SECTION: &str = "postgres";
@@ -259,7 +260,7 @@ pub(crate) fn connect_options(url: &str, options: &PostgresOptions) -> Result<Pg
         Some(name) => connect.application_name(name),
         None => connect,
     };
-    with_tls(connect, options)
+    with_tls(connect.disable_statement_logging(), options)
 }
 
 fn with_tls(mut connect: PgConnectOptions, options: &PostgresOptions) -> Result<PgConnectOptions> {

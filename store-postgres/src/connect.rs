@@ -1,7 +1,6 @@
 //! Opening: a first connection, and clear words for a server or a role that will not do.
 
 use mcp_event_store_core::{Clock, Durability, Error, Result};
-use sqlx::ConnectOptions;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
@@ -31,11 +30,11 @@ pub(crate) async fn connect(
 ) -> Result<Server> {
     let names = Names::new(&options.schema, &options.table_prefix)?;
     let style = if options.notify { Style::Prepared } else { Style::Simple };
-    let connect = connect.disable_statement_logging();
     let door = Door::new(connect, options.connect_timeout, style);
     let mut first = door.open().await?;
     check(&mut first, options, durability).await?;
     schema::migrate(&mut first, &names).await?;
+    schema::check_rights(&mut first, &names).await?;
     // A goodbye that fails has no meaning.
     let _ = first.close().await;
     let setup = Setup {

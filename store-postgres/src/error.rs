@@ -2,6 +2,8 @@
 //!
 //! Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 
+use std::io::ErrorKind;
+
 use mcp_event_store_core::Error;
 use sqlx::Error as SqlError;
 
@@ -128,11 +130,12 @@ pub(crate) fn classify_connect(error: SqlError, server: &str, user: &str) -> Err
             format!("PostgreSQL at {server} is starting up or shutting down"),
             error,
         ),
-        (SqlError::Io(_), _) => Error::unavailable(
+        (SqlError::Io(io), _) if io.kind() != ErrorKind::InvalidData => Error::unavailable(
             format!("PostgreSQL at {server} cannot be reached: check the URL and the server"),
             error,
         ),
-        (SqlError::Tls(_), _) => Error::backend(
+        // What TLS finds wrong with a certificate comes as invalid data.
+        (SqlError::Tls(_) | SqlError::Io(_), _) => Error::backend(
             format!(
                 "no trusted TLS connection to PostgreSQL at {server}: check sslmode, sslrootcert \
                  and the server's certificate"

@@ -32,10 +32,6 @@ impl Names {
         Ok(Self { schema: schema.to_owned(), prefix: prefix.to_owned() })
     }
 
-    pub(crate) fn schema(&self) -> &str {
-        &self.schema
-    }
-
     /// The schema, quoted.
     pub(crate) fn quoted_schema(&self) -> String {
         format!("\"{}\"", self.schema)

@@ -20,6 +20,8 @@ const MIGRATIONS: &[&[&str]] = &[&[
     include_str!("schema/0001_sweep.sql"),
 ]];
 
+const TABLES: [&str; 7] = ["meta", "totals", "sweeps", "sessions", "streams", "events", "garbage"];
+
 /// Names the advisory locks of this project among those of other applications: "MCES".
 const LOCK_CLASS: i32 = 0x4d43_4553;
 
@@ -54,6 +56,28 @@ pub(crate) async fn migrate(connection: &mut PgConnection, names: &Names) -> Res
         sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *tx).await.map_err(of_migration)?;
     }
     tx.commit().await.map_err(classify)
+}
+
+/// Checks that the role may do what every operation does: it need not be the one that made the
+/// tables.
+pub(crate) async fn check_rights(connection: &mut PgConnection, names: &Names) -> Result<()> {
+    let tables = TABLES.map(|table| format!("('{}')", names.qualified(table))).join(",");
+    let rights = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+    let has = rights.map(|right| format!("has_table_privilege(t, '{right}')")).join(" AND ");
+    let lacking =
+        format!("SELECT string_agg(t, ', ') FROM (VALUES {tables}) AS v (t) WHERE NOT ({has})");
+    let lacking = sqlx::raw_sql(AssertSqlSafe(lacking)).fetch_one(connection).await;
+    match column::<Option<&str>>(&lacking.map_err(of_migration)?, 0)? {
+        None => Ok(()),
+        Some(tables) => {
+            let message = format!(
+                "this PostgreSQL role may not read and write {tables}: run GRANT SELECT, INSERT, \
+                 UPDATE, DELETE ON ALL TABLES IN SCHEMA {} for it",
+                names.quoted_schema()
+            );
+            Err(Error::Backend { message: message.into(), cause: None })
+        }
+    }
 }
 
 /// The version of the schema that is there, if there is one.

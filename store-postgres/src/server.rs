@@ -23,7 +23,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) names: Names,
-    pub(crate) door: Door,
     style: Style,
     /// A connection for each writer, so that appends wait for no read.
     appends: Pool,
@@ -50,8 +49,7 @@ impl Server {
             names: setup.names,
             style: setup.style,
             appends: Pool::new(door.clone(), setup.writers),
-            others: Pool::new(door.clone(), setup.pool_size),
-            door,
+            others: Pool::new(door, setup.pool_size),
             request_timeout: setup.request_timeout,
             durability: setup.durability,
             clock: setup.clock,

@@ -20,7 +20,7 @@ use crate::server::{Server, column};
 
 /// How often the server is asked although there are notifications: an instance may be killed after
 /// its commit and before it could tell.
-pub(crate) const POLL_BEHIND: Duration = Duration::from_secs(2);
+pub(crate) const POLL_BEHIND: Duration = Duration::from_secs(5);
 
 /// How long to wait before asking a server that did not answer.
 const PAUSE: Duration = Duration::from_secs(1);

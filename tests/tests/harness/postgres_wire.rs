@@ -72,3 +72,35 @@ impl Spotter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: &[u8], body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [kind, &length, body].concat()
+    }
+
+    #[test]
+    fn the_end_of_an_append_is_spotted_however_it_is_cut_up() {
+        let startup = message(b"", &[0, 3, 0, 0, b'u', 0, 0]);
+        let append = b"s1\0SELECT * FROM \"s\".\"append\"($1)\0\0\0";
+        let parse = message(b"P", append);
+        let other = message(b"P", b"s2\0SELECT 1\0\0\0");
+        let encryption = message(b"", &ENCRYPTION_REQUESTS[0].to_be_bytes());
+        let said = [encryption, startup, parse, other].concat();
+        let bind = |statement: &[u8]| message(b"B", &[b"\0", statement, b"\0\0\0"].concat());
+        for piece in [1, 3, 1000] {
+            let mut spotter = Spotter::default();
+            let mut hear = |said: &[u8]| {
+                said.chunks(piece).map(|piece| spotter.hear(piece)).collect::<Vec<_>>()
+            };
+            assert!(!hear(&said).contains(&true));
+            assert!(!hear(&bind(b"s2")).contains(&true));
+            let spotted = hear(&bind(b"s1"));
+            assert_eq!(spotted.iter().position(|end| *end), Some(spotted.len() - 1));
+            assert!(hear(&message(b"Q", b"SELECT \"s\".\"append\"(1)\0")).contains(&true));
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Two instances whose batches, deletions and sweeps cross: locks are taken in one order, so that
+//! PostgreSQL never has to break a deadlock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_event_store_core::Message;
+use mcp_event_store_core::{
+    Clock, Engine, Error, EventStore, Lease, Maintenance, Retention, SessionId, SessionStore,
+    Settings, StreamId, StreamRef,
+};
+use mcp_event_store_postgres::PostgresBackend;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::accounting::compare;
+use crate::scope::{Scope, event, fresh};
+
+const FOR: Duration = Duration::from_secs(5);
+
+/// Streams come and go: short lives, small caps.
+fn settings() -> Settings {
+    let retention = Retention {
+        stream_ttl: Some(Duration::from_millis(300)),
+        completed_stream_ttl: Some(Duration::from_millis(100)),
+        tombstone_ttl: Duration::from_millis(200),
+        max_events_per_stream: Some(8),
+        max_bytes_per_session: Some(4000),
+        session_ttl: Some(Duration::from_millis(400)),
+        sweep_every: None,
+        ..Retention::default()
+    };
+    Settings { retention, ..Settings::default() }
+}
+
+/// A small random number, without a generator of its own.
+fn draw(below: u8) -> u8 {
+    let mut random = [0];
+    getrandom::fill(&mut random).unwrap();
+    random[0] % below
+}
+
+fn any_session() -> SessionId {
+    SessionId::new(format!("session {}", draw(6))).unwrap()
+}
+
+fn any_stream() -> StreamRef {
+    let name = StreamId::new(format!("stream {}", draw(8))).unwrap();
+    match draw(4) {
+        0 => StreamRef::sessionless(name),
+        _ => StreamRef::in_session(any_session(), name),
+    }
+}
+
+fn is_expected(error: &Error) -> bool {
+    matches!(error, Error::StreamComplete | Error::SessionDeleted)
+}
+
+async fn appender(engine: Arc<Engine<PostgresBackend>>) {
+    let end = Instant::now() + FOR;
+    while Instant::now() < end {
+        let mut event = event("x");
+        event.completes_stream = draw(10) == 0;
+        event.lease = (draw(3) == 0).then(|| Lease::new("owner", Duration::from_millis(50)));
+        if let Err(error) = engine.store_event(&any_stream(), event).await {
+            assert!(is_expected(&error), "{error:?}");
+        }
+    }
+}
+
+async fn deleter(engine: Arc<Engine<PostgresBackend>>) {
+    let end = Instant::now() + FOR;
+    while Instant::now() < end {
+        match draw(5) {
+            0 => drop(engine.delete_session(&any_session()).await.unwrap()),
+            1 => drop(engine.delete_stream(&any_stream()).await.unwrap()),
+            2 => {
+                let stored = engine.store(&any_session(), Message::parse("{}").unwrap()).await;
+                assert!(stored.as_ref().err().is_none_or(is_expected), "{stored:?}");
+            }
+            3 => _ = engine.touch(&any_session()).await.unwrap(),
+            _ => {
+                let lease = Lease::new("other", Duration::from_millis(50));
+                engine.renew(&any_stream(), &lease).await.unwrap();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+async fn sweeper(engine: Arc<Engine<PostgresBackend>>) {
+    let end = Instant::now() + FOR;
+    while Instant::now() < end {
+        engine.sweep().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
+    // A database of its own, whose deadlocks the server counts.
+    let admin = Scope::shared().await;
+    let database = fresh("crossing");
+    admin.run(format!("CREATE DATABASE {database}")).await;
+    let mut url = Url::parse(&admin.url).unwrap();
+    url.set_path(&database);
+    let scope = Scope::on(url.as_str());
+    let engines = [
+        scope.engine_with(settings(), &Clock::system()).await,
+        scope.engine_with(settings(), &Clock::system()).await,
+    ];
+    let mut tasks = tokio::task::JoinSet::new();
+    for engine in &engines {
+        for _ in 0..24 {
+            tasks.spawn(appender(engine.clone()));
+        }
+        tasks.spawn(deleter(engine.clone()));
+        tasks.spawn(deleter(engine.clone()));
+        tasks.spawn(sweeper(engine.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    compare(&scope).await;
+    for engine in engines {
+        engine.close().await.unwrap();
+    }
+    // Closed connections have reported what they counted.
+    let deadlocks =
+        format!("SELECT deadlocks, xact_commit FROM pg_stat_database WHERE datname = '{database}'");
+    let counted = &admin.integers(deadlocks).await[0];
+    assert!(counted[0] == 0 && counted[1] > 100, "deadlocks and commits: {counted:?}");
+    admin.run(format!("DROP DATABASE {database} WITH (FORCE)")).await;
+}

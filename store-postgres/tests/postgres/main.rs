@@ -1,0 +1,13 @@
+//! The PostgreSQL backend against real servers.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod accounting;
+mod crossing;
+mod notifications;
+mod opening;
+mod plans;
+mod restart;
+mod rights;
+mod scope;
+mod tls;
