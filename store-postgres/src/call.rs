@@ -131,7 +131,7 @@ impl Argument {
                 None => sql.push_str("NULL"),
             }),
             Self::BytesList(all) => {
-                write_array(sql, "bytea", all, |sql, one| write_bytes(sql, one))
+                write_array(sql, "bytea", all, |sql, one| write_bytes(sql, one));
             }
             Self::Flags(all) => write_array(sql, "boolean", all, |sql, one| {
                 sql.push_str(if *one { "true" } else { "false" });

@@ -12,11 +12,15 @@ use mcp_event_store_core::backend::Wakeup;
 /// Streams in a generation; two are kept.
 const GENERATION: usize = 65_536;
 
-/// A hash that every instance computes alike: FNV-1a, with a byte between session and name that
-/// neither can hold.
+/// A hash that every instance computes alike, with a byte between session and name that neither
+/// can hold.
 pub(crate) fn hash(stream: &StreamRef) -> u64 {
     let session = stream.session.as_ref().map_or("", |session| session.as_str());
-    let bytes = session.bytes().chain([0]).chain(stream.stream.as_str().bytes());
+    fnv(session.bytes().chain([0]).chain(stream.stream.as_str().bytes()))
+}
+
+/// FNV-1a: the same everywhere, and no secret.
+pub(crate) fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -42,6 +42,11 @@ impl Names {
         format!("\"{}\".\"{}{name}\"", self.schema, self.prefix)
     }
 
+    /// An index, which lies in the schema of its table.
+    fn unqualified(&self, name: &str) -> String {
+        format!("\"{}{name}\"", self.prefix)
+    }
+
     /// What tells this store from others in the same database: for channels and locks.
     pub(crate) fn scope(&self) -> String {
         format!("{}.{}", self.schema, self.prefix)
@@ -60,7 +65,7 @@ impl Names {
                 }
                 Some((name, after)) if is_own_name(name) => {
                     match name.strip_prefix("name:") {
-                        Some(name) => filled.push_str(&format!("\"{}{name}\"", self.prefix)),
+                        Some(name) => filled.push_str(&self.unqualified(name)),
                         None => filled.push_str(&self.qualified(name)),
                     }
                     rest = after;

@@ -4,6 +4,7 @@
 //! whole database until it has committed. What changes meanwhile is told together.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::followed::{Followed, hash};
+use crate::followed::{Followed, fnv, hash};
 use crate::names::Names;
 
 /// Time between two notifications, in which changes gather.
@@ -52,7 +53,8 @@ struct Untold {
 
 impl Notices {
     pub(crate) fn new(names: &Names) -> Arc<Self> {
-        let scope = hash_of_scope(names);
+        // Instances with the same schema and prefix share a channel.
+        let scope = fnv(names.scope().bytes());
         Arc::new(Self {
             channel: format!("mcp_event_store_{scope:016x}"),
             followed: Followed::default(),
@@ -101,14 +103,6 @@ impl Notices {
     }
 }
 
-/// The channel of a store: instances with the same schema and prefix share it. It needs no more
-/// than to be the same everywhere and another for another store.
-fn hash_of_scope(names: &Names) -> u64 {
-    names.scope().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 impl Untold {
     fn is_empty(&self) -> bool {
         !self.any && self.hashes.is_empty()
@@ -118,7 +112,10 @@ impl Untold {
         if self.any || self.hashes.len() > NAMED {
             return ANY.to_owned();
         }
-        self.hashes.iter().map(|hash| format!("{hash:016x}")).collect()
+        self.hashes.iter().fold(String::with_capacity(16 * NAMED), |mut payload, hash| {
+            let _ = write!(payload, "{hash:016x}");
+            payload
+        })
     }
 }
 

@@ -120,11 +120,10 @@ impl Server {
             .await
             .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
         match &answer {
-            Ok(_) => lent.give_back(),
             Err(error) if is_lost_connection(error) => pool.lost(),
             // A fresh connection has no old statements; any other error leaves nothing behind.
             Err(error) if is_stale_statement(error) => {}
-            Err(_) => lent.give_back(),
+            _ => lent.give_back(),
         }
         answer
     }
