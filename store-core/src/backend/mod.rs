@@ -62,7 +62,7 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Unavailable` and the like: nothing of any group is stored. `OutcomeUnknown`: all of it or
-    /// nothing.
+    /// nothing. A database whose groups lie on several servers answers a group with either.
     async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>>;
 
     /// A stream by its name, expired or not; `None` only if there is no row of it.

@@ -17,26 +17,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How many later events of other writers may have followed ours before we look.
 const LOOK_BACK: u64 = 4096;
 
-/// What became of each of `groups`.
+/// What became of `group`.
 pub(super) async fn look_again<B: Backend>(
     backend: &B,
-    groups: &[Group],
-    unknown: &Error,
-) -> Vec<Result<Appended>> {
+    group: &Group,
+    unknown: Error,
+) -> Result<Appended> {
     let deadline = Instant::now() + ASK_FOR;
-    let mut results = Vec::with_capacity(groups.len());
-    for group in groups {
-        let found = loop {
-            match find(backend, group).await {
-                Err(error) if error.is_retryable() && Instant::now() < deadline => {
-                    sleep(PAUSE).await;
-                }
-                found => break found,
-            }
-        };
-        results.push(found.ok().flatten().ok_or_else(|| unknown.clone()));
+    loop {
+        match find(backend, group).await {
+            Err(error) if error.is_retryable() && Instant::now() < deadline => sleep(PAUSE).await,
+            found => return found.ok().flatten().ok_or(unknown),
+        }
     }
-    results
 }
 
 /// The group among the newest events of its stream.

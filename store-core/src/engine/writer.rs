@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::Instrument as _;
 
@@ -194,12 +195,31 @@ impl<B: Backend> Writer<B> {
             events = groups.iter().map(|group| group.events.len()).sum::<usize>(),
         );
         match shared.backend.append(groups, &shared.settings).instrument(span).await {
-            Err(Error::OutcomeUnknown { message, cause }) => {
-                let unknown = Error::OutcomeUnknown { message, cause };
-                Ok(settle::look_again(&*shared.backend, groups, &unknown).await)
+            Err(unknown @ Error::OutcomeUnknown { .. }) => {
+                let results = groups.iter().map(|_| Err(unknown.clone())).collect();
+                Ok(self.settle(groups, results).await)
             }
-            outcome => outcome,
+            Ok(results) => Ok(self.settle(groups, results).await),
+            refused => refused,
         }
+    }
+
+    /// Finds out what became of the groups whose outcome is unknown, all at once: while the
+    /// database is away, none of them waits for another.
+    async fn settle(
+        &self,
+        groups: &[Group],
+        results: Vec<Result<Appended>>,
+    ) -> Vec<Result<Appended>> {
+        let settled = groups.iter().zip(results).map(|(group, result)| async move {
+            match result {
+                Err(unknown @ Error::OutcomeUnknown { .. }) => {
+                    settle::look_again(&*self.shared.backend, group, unknown).await
+                }
+                result => result,
+            }
+        });
+        join_all(settled).await
     }
 
     /// Publishes a stored group, then answers its callers.
