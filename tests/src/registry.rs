@@ -132,7 +132,7 @@ macro_rules! __checks {
             }
             F2 "Events appended through another instance arrive too, within the backend's stated wake-up bound." {
                 wake_up::f2_events_of_another_instance_arrive_in_time [follow second_instance] measures;
-                wake_up::f2_events_of_another_process_arrive_in_time [follow kill] measures;
+                wake_up::f2_events_of_another_process_arrive_in_time [follow second_instance kill] measures;
             }
             F3 "It ends after the completing event, at `at_most`, at `close()` (all with `None`), or when dropped; nothing is left running." {
                 follow_end::f3_a_follow_ends_after_the_completing_event [follow];
