@@ -1,0 +1,169 @@
+//! The open database: reads of single values and of ranges, and the one way to write.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mcp_event_store_core::backend::StreamKey;
+use mcp_event_store_core::{Durability, Error, Result, SessionId, StreamRef};
+use rocksdb::{
+    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot, WriteBatch,
+    WriteOptions,
+};
+
+use crate::error::{classify, classify_commit, damaged, is_io_error};
+use crate::lock::Lock;
+use crate::rows::{SessionRow, StreamRow, name_key, stream_key};
+use crate::schema::Table;
+
+/// An open directory. Dropping the last handle closes it, which can take a moment.
+pub(crate) struct Database {
+    // Closed before the lock is given back.
+    db: DB,
+    _lock: Lock,
+    durability: Durability,
+    /// Set when a write failed so that nobody knows what the disk holds.
+    failed: AtomicBool,
+}
+
+/// What reads see: one snapshot, or, for the only thread that writes, the newest state.
+pub(crate) struct View<'a> {
+    database: &'a Database,
+    snapshot: Option<Snapshot<'a>>,
+}
+
+/// Whether what is read is worth keeping in the block cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    Fill,
+    Leave,
+}
+
+/// A range of a table, row by row.
+pub(crate) struct Rows<'a> {
+    rows: DBRawIterator<'a>,
+    is_started: bool,
+}
+
+impl Database {
+    pub(crate) fn new(db: DB, lock: Lock, durability: Durability) -> Self {
+        Self { db, _lock: lock, durability, failed: AtomicBool::new(false) }
+    }
+
+    /// The newest state.
+    pub(crate) fn view(&self) -> View<'_> {
+        View { database: self, snapshot: None }
+    }
+
+    /// The state of this moment.
+    pub(crate) fn snapshot(&self) -> View<'_> {
+        View { database: self, snapshot: Some(self.db.snapshot()) }
+    }
+
+    pub(crate) fn table(&self, table: Table) -> Result<&ColumnFamily> {
+        self.db.cf_handle(table.name()).ok_or_else(|| damaged("table of tables"))
+    }
+
+    /// RocksDB itself, for what concerns files rather than rows.
+    pub(crate) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    /// Whether writes are taken.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.failed.load(Ordering::SeqCst) {
+            let message = "the disk failed while RocksDB used it, so nothing more is written: check \
+                           the disk, then open the store again";
+            return Err(Error::Backend { message: message.into(), cause: None });
+        }
+        Ok(())
+    }
+
+    /// Commits `batch`, durably if so configured. After an I/O error nothing more is written.
+    pub(crate) fn write(&self, batch: WriteBatch) -> Result<()> {
+        self.check()?;
+        let mut options = WriteOptions::default();
+        options.set_sync(self.durability == Durability::Committed);
+        self.db.write_opt(batch, &options).map_err(|error| {
+            if is_io_error(&error) {
+                tracing::error!(%error, "the RocksDB store takes no more writes until it is reopened");
+                self.failed.store(true, Ordering::SeqCst);
+            }
+            classify_commit(error)
+        })
+    }
+}
+
+impl<'a> View<'a> {
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        if let Some(snapshot) = &self.snapshot {
+            options.set_snapshot(snapshot);
+        }
+        options
+    }
+
+    /// The value of `key`.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<DBPinnableSlice<'a>>> {
+        let family = self.database.table(table)?;
+        self.database.db.get_pinned_cf_opt(family, key, &self.options()).map_err(classify)
+    }
+
+    /// The rows from `from` to before `below`.
+    pub(crate) fn rows(
+        &self,
+        table: Table,
+        from: Vec<u8>,
+        below: Vec<u8>,
+        cache: Cache,
+    ) -> Result<Rows<'_>> {
+        let mut options = self.options();
+        options.set_iterate_lower_bound(from);
+        options.set_iterate_upper_bound(below);
+        options.fill_cache(cache == Cache::Fill);
+        // A stream's events are one prefix, and no range of them spans two.
+        options.set_prefix_same_as_start(table == Table::Events);
+        let family = self.database.table(table)?;
+        let rows = self.database.db.raw_iterator_cf_opt(family, options);
+        Ok(Rows { rows, is_started: false })
+    }
+
+    /// The key of a stream with this name.
+    pub(crate) fn key_of(&self, stream: &StreamRef) -> Result<Option<StreamKey>> {
+        let key = self.get(Table::Names, &name_key(stream))?;
+        key.map(|key| stream_key(&key)).transpose()
+    }
+
+    /// A stream by its key.
+    pub(crate) fn stream(&self, key: &StreamKey) -> Result<Option<StreamRow>> {
+        let row = self.get(Table::Streams, &key.0)?;
+        row.map(|row| StreamRow::unpack(*key, &row)).transpose()
+    }
+
+    /// A stream by its name.
+    pub(crate) fn stream_named(&self, stream: &StreamRef) -> Result<Option<StreamRow>> {
+        let Some(key) = self.key_of(stream)? else { return Ok(None) };
+        // A name without its stream is no absent stream: its events are there.
+        self.stream(&key)?.map(Some).ok_or_else(|| damaged("stream name"))
+    }
+
+    /// A session.
+    pub(crate) fn session(&self, session: &SessionId) -> Result<Option<SessionRow>> {
+        let row = self.get(Table::Sessions, session.as_str().as_bytes())?;
+        row.map(|row| SessionRow::unpack(&row)).transpose()
+    }
+}
+
+impl Rows<'_> {
+    /// The next row.
+    pub(crate) fn next(&mut self) -> Result<Option<(&[u8], &[u8])>> {
+        if self.is_started {
+            self.rows.next();
+        } else {
+            self.rows.seek_to_first();
+            self.is_started = true;
+        }
+        if !self.rows.valid() {
+            self.rows.status().map_err(classify)?;
+        }
+        Ok(self.rows.item())
+    }
+}

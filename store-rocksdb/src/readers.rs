@@ -1,0 +1,53 @@
+//! Reads, each on a thread on which it may block, a limited number at a time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mcp_event_store_core::{Error, Result};
+use tokio::sync::Semaphore;
+
+use crate::database::Database;
+
+/// Who may read.
+pub(crate) struct Readers {
+    /// `None` once closed. Guards nothing else; nothing awaits under it.
+    database: Mutex<Option<Arc<Database>>>,
+    turns: Arc<Semaphore>,
+    count: u32,
+}
+
+impl Readers {
+    pub(crate) fn new(database: Arc<Database>, count: u32) -> Self {
+        let turns = Arc::new(Semaphore::new(count as usize));
+        Self { database: Mutex::new(Some(database)), turns, count }
+    }
+
+    pub(crate) fn database(&self) -> Result<Arc<Database>> {
+        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        database.clone().ok_or(Error::Closed)
+    }
+
+    /// Reads. A dropped call is read to its end, which is that of a page, and leaves nothing open.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
+        let database = self.database()?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let answer = read(&database);
+            // Whoever has all turns may rely on it that no reader holds the database.
+            drop(database);
+            drop(turn);
+            answer
+        });
+        reading.await.unwrap_or_else(|error| Err(Error::backend("a read ended early", error)))
+    }
+
+    /// Lets no one in any more, waits for those who read, and gives up the database.
+    pub(crate) async fn close(&self) -> Option<Arc<Database>> {
+        let all = self.turns.acquire_many(self.count).await;
+        self.turns.close();
+        drop(all);
+        self.database.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
