@@ -37,10 +37,11 @@ impl Compactor {
         Ok(Self { database, orders, thread, freed_bytes: 0 })
     }
 
-    /// Notes that `bytes` were freed, and has the events compacted if that is worth it.
+    /// Notes that `bytes` were freed, and has the events compacted if that is worth it. Each sweep
+    /// asks again with none: files may have become smaller since.
     pub(crate) fn freed(&mut self, bytes: u64) {
         self.freed_bytes += bytes;
-        if bytes == 0 || self.freed_bytes < WORTH_BYTES {
+        if self.freed_bytes < WORTH_BYTES {
             return;
         }
         if self.freed_bytes.saturating_mul(REWRITTEN_PER_FREED) < self.size_of_files() {
