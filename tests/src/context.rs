@@ -3,19 +3,25 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use mcp_event_store_core::{Clock, Limits, Maintenance, Retention, Settings};
 
 use crate::failure::{Mismatch, Outcome};
-use crate::harness::{Cut, Harness};
+use crate::harness::{Cut, Harness, HarnessError};
 use crate::instance::Instance;
 use crate::need::Need;
 use crate::process::{Helper, Role};
 
+/// Makes a scope of the harness that a check runs with.
+type Create = fn() -> BoxFuture<'static, Result<Box<dyn Harness>, HarnessError>>;
+
 pub(crate) struct Ctx {
     harness: Box<dyn Harness>,
+    create: Create,
     offers: Vec<Need>,
     role: Role,
     path: Option<String>,
+    patience: Duration,
     pub(crate) clock: Clock,
     /// What was opened, to be closed at the end. Weak, so that a check can drop a store.
     opened: Mutex<Vec<Weak<dyn Maintenance>>>,
@@ -56,10 +62,30 @@ impl Ctx {
         };
         let harness = harness.map_err(|error| Mismatch::harness("a scope", error))?;
         Ok(Self {
+            patience: harness.patience(),
             harness: Box::new(harness),
+            create: || {
+                Box::pin(async { H::create().await.map(|h| Box::new(h) as Box<dyn Harness>) })
+            },
             offers,
             role,
             path,
+            clock: Clock::manual(),
+            opened: Mutex::default(),
+        })
+    }
+
+    /// The same check on another, empty scope, with a clock of its own. Whoever asks for it has
+    /// to [`finish`](Self::finish) it.
+    pub(crate) async fn elsewhere(&self) -> Outcome<Self> {
+        let harness = (self.create)().await.map_err(|error| Mismatch::harness("a scope", error))?;
+        Ok(Self {
+            patience: harness.patience(),
+            harness,
+            create: self.create,
+            offers: self.offers.clone(),
+            role: self.role.clone(),
+            path: self.path.clone(),
             clock: Clock::manual(),
             opened: Mutex::default(),
         })
@@ -79,7 +105,16 @@ impl Ctx {
     }
 
     pub(crate) fn patience(&self) -> Duration {
-        self.harness.patience()
+        self.patience
+    }
+
+    /// The same, but that no operation may take longer than `patience`.
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: self.patience.min(patience), ..self }
+    }
+
+    pub(crate) fn recency_is_exact(&self) -> bool {
+        self.harness.recency_is_exact()
     }
 
     pub(crate) fn wake_up_bound(&self) -> Duration {
@@ -97,7 +132,7 @@ impl Ctx {
         if let Some(maintenance) = &opened.maintenance {
             self.opened.lock().unwrap().push(Arc::downgrade(maintenance));
         }
-        Ok(Instance::new(opened, self.harness.patience()))
+        Ok(Instance::new(opened, self.patience))
     }
 
     /// `count` instances on the scope if several can be open, else one.
@@ -131,6 +166,11 @@ impl Ctx {
         mended.map_err(|error| Mismatch::harness("to mend the connection", error))
     }
 
+    pub(crate) async fn kill_server(&self) -> Outcome {
+        let killed = self.harness.kill_server().await;
+        killed.map_err(|error| Mismatch::harness("to kill the server", error))
+    }
+
     pub(crate) async fn back_up(&self) -> Outcome {
         let saved = self.harness.back_up().await;
         saved.map_err(|error| Mismatch::harness("a backup", error))
@@ -145,7 +185,7 @@ impl Ctx {
     pub(crate) fn start_helper(&self) -> Outcome<Helper> {
         let path = self.path.as_deref();
         let path = path.ok_or_else(|| Mismatch::harness("a test to run again", "none"))?;
-        Helper::start(path, &self.address(), self.patience())
+        Helper::start(path, &self.address(), self.patience)
     }
 
     /// Closes what is still open, and removes the scope if all went well.
@@ -153,7 +193,7 @@ impl Ctx {
         let left: Vec<_> = std::mem::take(&mut *self.opened.lock().unwrap());
         for maintenance in left.iter().filter_map(Weak::upgrade) {
             // How a store closes is looked at where it is checked.
-            let _ = tokio::time::timeout(self.patience(), maintenance.close()).await;
+            let _ = tokio::time::timeout(self.patience, maintenance.close()).await;
         }
         if outcome.is_ok() && !self.is_child() {
             let removed = self.harness.tear_down().await;

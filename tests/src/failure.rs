@@ -47,6 +47,11 @@ impl Mismatch {
         }
     }
 
+    /// The same, with the place where it came up before it.
+    pub(crate) fn within(self, place: impl Display) -> Self {
+        Self { expected: format!("{}: {}", shortened(&place.to_string()), self.expected), ..self }
+    }
+
     /// The harness did not do what it offers.
     #[track_caller]
     pub(crate) fn harness(task: impl Display, error: impl Display) -> Self {

@@ -106,6 +106,11 @@ impl Follower {
         while let Some(Some(_)) = self.events.next().now_or_never() {}
     }
 
+    /// What is there already: an event, an error or the end.
+    pub(crate) fn ready(&mut self) -> Option<Option<Result<StoredEvent>>> {
+        self.events.next().now_or_never()
+    }
+
     /// Fails if something is there already.
     pub(crate) fn nothing_yet(&mut self) -> Outcome {
         let next = self.events.next().now_or_never();

@@ -90,6 +90,23 @@ pub trait Harness: Send + Sync + 'static {
         Err("this harness has no backups to restore".into())
     }
 
+    /// `server_kill`: kills the database server of this scope with SIGKILL and starts it again on
+    /// the data it left. Stores are open, and no other scope may use that server. Returns when the
+    /// server has been started; it need not answer yet.
+    ///
+    /// # Errors
+    /// Whatever prevents it.
+    async fn kill_server(&self) -> Result<(), HarnessError> {
+        Err("this harness has no server to kill".into())
+    }
+
+    /// Whether `max_total_bytes` (T6) goes strictly by the order of last use, whichever streams
+    /// are concerned. A store that keeps several such orders may say no: the model test then lets
+    /// it choose which streams make room, and still checks how much.
+    fn recency_is_exact(&self) -> bool {
+        true
+    }
+
     /// The time within which an event stored through one instance reaches a follower on another,
     /// as the store's documentation states it. Measured by F2.
     fn wake_up_bound(&self) -> Duration {

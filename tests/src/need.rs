@@ -26,6 +26,8 @@ pub enum Need {
     Retention,
     /// Streams can be followed.
     Follow,
+    /// The database server can be killed and started again.
+    ServerKill,
 }
 
 impl Need {
@@ -43,6 +45,7 @@ impl Need {
             Self::Leases => "leases",
             Self::Retention => "retention",
             Self::Follow => "follow",
+            Self::ServerKill => "server_kill",
         }
     }
 }
@@ -87,12 +90,15 @@ macro_rules! __need {
     (follow) => {
         $crate::Need::Follow
     };
+    (server_kill) => {
+        $crate::Need::ServerKill
+    };
     ($other:tt) => {
         compile_error!(concat!(
             "`",
             stringify!($other),
             "` cannot be offered; choose from reopen, second_instance, kill, cut, lose_tail, ",
-            "sessions, maintenance, leases, retention, follow"
+            "sessions, maintenance, leases, retention, follow, server_kill"
         ))
     };
 }

@@ -1,12 +1,14 @@
 //! The one list of all rules and their checks, from which the tests come as well.
 
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::context::Ctx;
 use crate::failure::Outcome;
 use crate::need::Need;
+use crate::proofs::PROOFS;
 
 /// One check of one rule of the contract.
 #[derive(Clone, Copy)]
@@ -22,6 +24,8 @@ pub struct Check {
     pub needs: &'static [Need],
     /// Whether it measures time or memory, which needs a process of its own.
     pub measures: bool,
+    /// How long it may take, given how long the harness lets a check take.
+    pub(crate) deadline: fn(Duration) -> Duration,
     pub(crate) run: for<'a> fn(&'a Ctx) -> BoxFuture<'a, Outcome>,
 }
 
@@ -31,10 +35,10 @@ impl fmt::Debug for Check {
     }
 }
 
-/// The check called `name`.
+/// The check or proof called `name`.
 #[must_use]
 pub fn check(name: &str) -> Option<&'static Check> {
-    CHECKS.iter().find(|check| check.name == name)
+    CHECKS.iter().chain(PROOFS).find(|check| check.name == name)
 }
 
 /// Calls the macro `$callback` of this crate with `$args` and the whole list. Each rule has its
@@ -273,6 +277,7 @@ macro_rules! __statics {
             name: stringify!($name),
             needs: &[$($crate::__need!($need)),*],
             measures: stringify!($($measures)?).len() > 0,
+            deadline: std::convert::identity,
             run: |ctx| Box::pin(crate::checks::$module::$name(ctx)),
         }),*),*];
     };

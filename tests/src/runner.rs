@@ -30,7 +30,7 @@ pub fn run<H: Harness>(name: &str, path: &str, offers: &[Need]) {
         }
     };
     match Role::of_this_process() {
-        Role::Test if check.measures => process::run_alone(path, H::deadline()),
+        Role::Test if check.measures => process::run_alone(path, (check.deadline)(H::deadline())),
         role => play(role),
     }
 }
@@ -70,14 +70,15 @@ fn watched<H: Harness>(
         let _ = tell.send(play::<H>(check, offers, role, path));
     };
     thread::Builder::new().name(check.name.to_owned()).spawn(player).expect("a thread");
-    match told.recv_timeout(H::deadline()) {
+    let deadline = (check.deadline)(H::deadline());
+    match told.recv_timeout(deadline) {
         Ok(result) => result,
         Err(error) => {
             let came = match error {
                 RecvTimeoutError::Timeout => "nothing",
                 RecvTimeoutError::Disconnected => "the end of its thread",
             };
-            let expected = format!("the end of the check within {:?}", H::deadline());
+            let expected = format!("the end of the check within {deadline:?}");
             let late = Mismatch { kind: FailureKind::Deadline, ..Mismatch::new(expected, came) };
             Err(Failure::of(check, late, String::new()))
         }

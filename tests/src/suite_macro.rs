@@ -88,6 +88,9 @@ macro_rules! __test {
     ([follow $($more:ident)*] [follow $($left:ident)*] $test:tt) => {
         $crate::__test! { @met [$($more)*] $test }
     };
+    ([server_kill $($more:ident)*] [server_kill $($left:ident)*] $test:tt) => {
+        $crate::__test! { @met [$($more)*] $test }
+    };
     // Met: the next need is looked for among all that is offered.
     (@met $more:tt ($harness:ty, $offers:tt, $name:ident)) => {
         $crate::__test! { $more $offers ($harness, $offers, $name) }
@@ -126,6 +129,9 @@ macro_rules! __test {
     };
     ([follow $($more:ident)*] [] $test:tt) => {
         $crate::__ignored! { "needs `follow`, which this harness does not offer" $test }
+    };
+    ([server_kill $($more:ident)*] [] $test:tt) => {
+        $crate::__ignored! { "needs `server_kill`, which this harness does not offer" $test }
     };
 }
 

@@ -219,4 +219,12 @@ impl Harness for Linked {
         self.link.mend();
         Ok(())
     }
+
+    /// What a kill is to a server in memory that keeps its data: all connections are lost at once.
+    async fn kill_server(&self) -> Result<(), HarnessError> {
+        self.link.cut(Cut::Down);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.link.mend();
+        Ok(())
+    }
 }

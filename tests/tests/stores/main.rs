@@ -9,6 +9,9 @@ mod memory {
     mcp_event_store_compliance::compliance_suite!(crate::harness::memory::Memory, offers: [
         reopen, second_instance, sessions, maintenance, leases, retention, follow,
     ]);
+    mcp_event_store_compliance::proof_suite!(crate::harness::memory::Memory, offers: [
+        reopen, second_instance, sessions, maintenance, leases, retention, follow,
+    ]);
 }
 
 /// The engine over a connection that can be lost.
@@ -16,12 +19,20 @@ mod cut_link {
     mcp_event_store_compliance::compliance_suite!(crate::harness::link::Linked, offers: [
         reopen, second_instance, cut, sessions, maintenance, leases, retention, follow,
     ]);
+    mcp_event_store_compliance::proof_suite!(crate::harness::link::Linked, offers: [
+        reopen, second_instance, cut, sessions, maintenance, leases, retention, follow,
+        server_kill,
+    ]);
 }
 
 /// A file has no connection that could be cut.
 mod sqlite {
     mcp_event_store_compliance::compliance_suite!(crate::harness::sqlite::Sqlite, offers: [
         reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
+    ]);
+    mcp_event_store_compliance::proof_suite!(crate::harness::sqlite::Sqlite, offers: [
+        reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention,
+        follow,
     ]);
 }
 
