@@ -1,12 +1,13 @@
 //! A10 and F6: a connection that is lost.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use mcp_event_store_core::{Error, EventId, EventStoreExt, ReplayMode, StoredEvent, StreamRef};
+use mcp_event_store_core::{Error, EventId, ReplayMode, StreamRef};
 
 use crate::context::{Ctx, unlimited};
+use crate::crash::ledger::{Heard, Ledger, Name};
+use crate::crash::patience::{patiently, read};
 use crate::failure::{Mismatch, Outcome, ensure, expect_match, same};
 use crate::follower::Follower;
 use crate::harness::Cut;
@@ -14,29 +15,6 @@ use crate::instance::{Instance, within};
 use crate::tools::{in_sequence, lone, stream, text, texts, together};
 
 const WRITERS: usize = 12;
-
-/// What became of the appends: for each text, what the caller heard.
-type Heard = HashMap<String, Result<EventId, Error>>;
-
-/// Tries again while the store is unavailable: a connection may take a moment to come back.
-macro_rules! patiently {
-    ($store:expr, $call:expr) => {{
-        let start = Instant::now();
-        loop {
-            match $call {
-                Err(Error::Unavailable { .. }) if start.elapsed() < $store.patience => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                answer => break answer?,
-            }
-        }
-    }};
-}
-
-async fn read(store: &Instance, one: &StreamRef) -> Outcome<Vec<StoredEvent>> {
-    let whole = || within(store.patience, "a read", store.events.read_to_vec(one));
-    Ok(patiently!(store, whole().await?))
-}
 
 async fn append(store: &Instance, to: &StreamRef, message: &str) -> Outcome<EventId> {
     Ok(patiently!(store, store.try_append(to, text(message)).await?))
@@ -46,57 +24,25 @@ fn places() -> [StreamRef; 3] {
     [stream("s", "a"), stream("t", "a"), lone("a")]
 }
 
-fn place_of(n: usize) -> StreamRef {
-    places()[n % 3].clone()
+/// Appends at once; what each caller heard goes into `ledger`.
+async fn append_many(store: &Instance, round: usize, ledger: &mut Ledger) -> Outcome {
+    for (place, name, heard) in appended_at_once(store, round).await? {
+        ledger.note(place, name, heard);
+    }
+    Ok(())
 }
 
-async fn append_many(store: &Instance, round: usize) -> Outcome<Heard> {
+async fn appended_at_once(store: &Instance, round: usize) -> Outcome<Vec<(usize, Name, Heard)>> {
     let one = |n: usize| {
         let store = store.clone();
         async move {
-            let name = format!("{round}/{n}");
-            let answer = store.try_append(&place_of(n), text(&name)).await?;
-            Outcome::Ok((name, answer))
+            let name = Name { writer: format!("{round}-{n}"), n: 0 };
+            let place = n % places().len();
+            let answer = store.try_append(&places()[place], text(name.text())).await?;
+            Outcome::Ok((place, name, Heard::of(answer)?))
         }
     };
     together((0..WRITERS).map(one)).await?.into_iter().collect()
-}
-
-/// Fails unless what is stored is what the callers heard.
-async fn as_heard(store: &Instance, heard: &Heard) -> Outcome {
-    let mut stored: HashMap<String, Vec<EventId>> = HashMap::new();
-    for place in places() {
-        let events = read(store, &place).await?;
-        in_sequence("a stream after the cuts", 1, &events)?;
-        for (text, event) in texts(&events).into_iter().zip(events) {
-            stored.entry(text).or_default().push(event.id);
-        }
-    }
-    for (name, answer) in heard {
-        let ids = stored.remove(name).unwrap_or_default();
-        let came = format!("stored {} times: {ids:?}", ids.len());
-        match answer {
-            Ok(id) => {
-                let once = ids == [id.clone()];
-                ensure(once, format!("event {name}, acknowledged as {id:?}, once"), came)?;
-            }
-            Err(Error::OutcomeUnknown { .. }) => {
-                ensure(
-                    ids.len() <= 1,
-                    format!("event {name}, outcome unknown, at most once"),
-                    came,
-                )?;
-            }
-            Err(Error::Unavailable { .. }) => {
-                ensure(ids.is_empty(), format!("event {name}, refused, never"), came)?;
-            }
-            Err(other) => {
-                let expected = format!("success, OutcomeUnknown or Unavailable for {name}");
-                return Err(Mismatch::new(expected, format!("{other:?}")));
-            }
-        }
-    }
-    ensure(stored.is_empty(), "nothing that nobody appended", format!("{stored:?}"))
 }
 
 pub(crate) async fn a10_a_cut_commit_is_never_doubled_and_never_a_false_success(
@@ -104,13 +50,14 @@ pub(crate) async fn a10_a_cut_commit_is_never_doubled_and_never_a_false_success(
 ) -> Outcome {
     const ROUNDS: usize = 16;
     let store = ctx.open().await?;
-    let mut heard = append_many(&store, 0).await?;
+    let mut ledger = Ledger::new(&places(), false);
+    append_many(&store, 0, &mut ledger).await?;
     for round in 1..=ROUNDS {
         let cut = if round % 2 == 0 { Cut::Answer } else { Cut::Request };
         ctx.cut(cut).await?;
-        heard.extend(append_many(&store, round).await?);
+        append_many(&store, round, &mut ledger).await?;
         ctx.mend().await?;
-        as_heard(&store, &heard).await?;
+        ledger.is_kept_by(&store).await?;
     }
     // The last event of a stream, which must not be taken twice either.
     for (n, cut) in [Cut::Answer, Cut::Request].into_iter().enumerate() {
@@ -136,20 +83,23 @@ pub(crate) async fn a10_while_the_connection_is_down_nothing_is_claimed(ctx: &Ct
     const DOWN: Duration = Duration::from_millis(300);
     let store = ctx.open().await?;
     let cancelled = stream("s", "cancelled");
-    let mut heard = append_many(&store, 0).await?;
+    let mut ledger = Ledger::new(&places(), false);
+    append_many(&store, 0, &mut ledger).await?;
     for round in 1..=4 {
         ctx.cut(Cut::Down).await?;
         let appends = tokio::spawn({
             let store = store.clone();
-            async move { append_many(&store, round).await }
+            async move { appended_at_once(&store, round).await }
         });
         let lone_append = store.events.store_event(&cancelled, text(round));
         let claimed = tokio::time::timeout(DOWN, lone_append).await;
         let false_success = matches!(claimed, Ok(Ok(_)));
         ensure(!false_success, "no success without a connection", format!("{claimed:?}"))?;
         ctx.mend().await?;
-        heard.extend(appends.await.expect("no panic")?);
-        as_heard(&store, &heard).await?;
+        for (place, name, heard) in appends.await.expect("no panic")? {
+            ledger.note(place, name, heard);
+        }
+        ledger.is_kept_by(&store).await?;
         let mut found = texts(&read(&store, &cancelled).await?);
         let events = found.len();
         found.dedup();
