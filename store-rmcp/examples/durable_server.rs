@@ -1,5 +1,5 @@
-//! rmcp's Streamable HTTP server example, made durable. The lines marked with `+` are all that it
-//! takes; `mcp_event_store::open("sqlite://events.db")` gives a store that survives a restart.
+//! rmcp's Streamable HTTP server example, made durable. The three lines marked with `+` are all
+//! that it takes; `mcp_event_store::open("sqlite://events.db")` gives a store that survives a restart.
 //!
 //!     cargo run --release -p mcp-event-store-rmcp --example durable_server
 
@@ -12,7 +12,7 @@ use rmcp::model::{
     ServerCapabilities, ServerConfig,
 };
 use rmcp::service::RequestContext;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::transport::StreamableHttpServerConfig;
 use rmcp::{RoleServer, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
@@ -40,9 +40,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let store = memory::open(Settings::default(), Clock::system())?; // +
     let sessions = Arc::new(DurableSessionManager::new(&store)); // + (was LocalSessionManager)
-    let config = sessions.configure(config); // +
+    let service = sessions.service(|| Ok(Greeter), config); // + (was StreamableHttpService::new)
 
-    let service = StreamableHttpService::new(|| Ok(Greeter), sessions, config);
     let router = axum::Router::new().nest_service("/mcp", service);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8000").await?;
     println!("listening on http://{}/mcp", listener.local_addr()?);

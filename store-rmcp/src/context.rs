@@ -1,9 +1,10 @@
 //! What all sessions of one server instance share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcp_event_store_core::{EventStore, Lease, SessionId, SessionStore, Store};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -16,8 +17,12 @@ pub(crate) struct Context {
     pub(crate) config: DurableSessionConfig,
     /// Every writer and keeper, so that a shutdown can wait until all is stored.
     pub(crate) tasks: TaskTracker,
+    /// Cancelled when clients are to go to other instances.
+    pub(crate) draining: CancellationToken,
+    /// Cancelled when this instance is about to end.
+    pub(crate) stopping: CancellationToken,
     instance: Uuid,
-    running: AtomicUsize,
+    running: watch::Sender<usize>,
 }
 
 impl Context {
@@ -27,19 +32,27 @@ impl Context {
             sessions: store.sessions(),
             config,
             tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            stopping: CancellationToken::new(),
             instance: Uuid::new_v4(),
-            running: AtomicUsize::new(0),
+            running: watch::Sender::new(0),
         }
     }
 
     /// Requests whose end is not stored yet.
     pub(crate) fn running(&self) -> usize {
-        self.running.load(Ordering::SeqCst)
+        *self.running.borrow()
+    }
+
+    /// Waits until every request has its end stored.
+    pub(crate) async fn nothing_runs(&self) {
+        // It fails only without a sender, and that is here.
+        let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
     }
 
     /// Counts a request until the guard is dropped.
     pub(crate) fn run_request(self: &Arc<Self>) -> Running {
-        self.running.fetch_add(1, Ordering::SeqCst);
+        self.running.send_modify(|running| *running += 1);
         Running(self.clone())
     }
 
@@ -66,7 +79,7 @@ pub(crate) struct Running(Arc<Context>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.running.send_modify(|running| *running -= 1);
     }
 }
 

@@ -15,6 +15,14 @@ pub enum Error {
     #[error("the session has ended")]
     SessionEnded,
 
+    /// The session belongs to another principal, so to this one it does not exist.
+    #[error("the session was not found")]
+    NotYours,
+
+    /// A client answered a request that this life of its session has not sent.
+    #[error("the answer belongs to no request of this server instance")]
+    NotAskedHere,
+
     /// rmcp handed over another kind of message than the operation is for.
     #[error("expected {0}")]
     UnexpectedMessage(&'static str),

@@ -12,7 +12,7 @@ use rmcp::transport::streamable_http_server::session::{
 };
 
 use crate::connection::Connection;
-use crate::wire;
+use crate::{request_scope, wire};
 
 /// The name that rmcp's `LocalSessionManager` gives a session's standalone stream ends so. It
 /// carries stray responses too, and must not be completed by one.
@@ -77,7 +77,7 @@ impl RmcpEvents for RmcpEventStore {
     ) -> Result<EventStream, EventStoreError> {
         let id = last_event_id.into();
         let mode = ReplayMode::follow();
-        let replay = self.events.replay_events_after(Scope::Sessionless, &id, mode).await?;
-        Ok(Box::pin(Connection::new(replay, true)))
+        let replay = self.events.replay_events_after(Scope::Sessionless, &id, mode).await;
+        Ok(Box::pin(Connection::sessionless(replay.inspect_err(request_scope::refuse_for)?)))
     }
 }

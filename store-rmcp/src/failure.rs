@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use mcp_event_store_core::Error as StoreError;
+use mcp_event_store_core::{Error as StoreError, EventId};
 use rmcp::model::{ErrorCode, ErrorData, RequestId, ServerJsonRpcMessage};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The call cannot finish: its session ended here, or its server died.
 pub(crate) fn interrupted(request: RequestId) -> ServerJsonRpcMessage {
@@ -22,6 +22,13 @@ pub(crate) fn session_ended(request: RequestId) -> ServerJsonRpcMessage {
 /// The request was refused before it ran.
 pub(crate) fn invalid(request: RequestId, text: &'static str) -> ServerJsonRpcMessage {
     error(request, ErrorCode::INVALID_REQUEST, text, "invalid_request")
+}
+
+/// Events of the request's stream have expired, perhaps its response.
+pub(crate) fn expired(request: RequestId, resume_after: &EventId) -> ServerJsonRpcMessage {
+    let text = "messages of this call have expired before the client came back for them";
+    let data = json!({ "reason": "events_expired", "resumeAfter": resume_after.as_str() });
+    with_data(request, ErrorCode::INTERNAL_ERROR, text, data)
 }
 
 /// The store refused the request's stream, or its response.
@@ -43,6 +50,14 @@ fn error(
     text: impl Into<Cow<'static, str>>,
     reason: &'static str,
 ) -> ServerJsonRpcMessage {
-    let data = Some(json!({ "reason": reason }));
-    ServerJsonRpcMessage::error(ErrorData::new(code, text, data), Some(request))
+    with_data(request, code, text, json!({ "reason": reason }))
+}
+
+fn with_data(
+    request: RequestId,
+    code: ErrorCode,
+    text: impl Into<Cow<'static, str>>,
+    data: Value,
+) -> ServerJsonRpcMessage {
+    ServerJsonRpcMessage::error(ErrorData::new(code, text, Some(data)), Some(request))
 }

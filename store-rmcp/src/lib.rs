@@ -9,7 +9,7 @@
 //! use std::sync::Arc;
 //!
 //! use mcp_event_store_core::Store;
-//! use mcp_event_store_rmcp::DurableSessionManager;
+//! use mcp_event_store_rmcp::{DurableSessionManager, ResumeGuard};
 //! use rmcp::ServerHandler;
 //! use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 //!
@@ -17,10 +17,11 @@
 //! struct MyServer;
 //! impl ServerHandler for MyServer {}
 //!
-//! fn durable(store: &Store) -> StreamableHttpService<MyServer, DurableSessionManager> {
+//! type Service = ResumeGuard<StreamableHttpService<MyServer, DurableSessionManager>>;
+//!
+//! fn durable(store: &Store) -> Service {
 //!     let sessions = Arc::new(DurableSessionManager::new(store));
-//!     let config = sessions.configure(StreamableHttpServerConfig::default());
-//!     StreamableHttpService::new(|| Ok(MyServer), sessions, config)
+//!     sessions.service(|| Ok(MyServer), StreamableHttpServerConfig::default())
 //! }
 //! ```
 //!
@@ -40,22 +41,33 @@ mod context;
 mod error;
 mod event_store;
 mod failure;
+mod guard;
 mod keeper;
 mod manager;
 mod owner_watch;
+mod patience;
+mod principal;
+mod question;
+mod refusal;
 mod request;
+mod request_scope;
+mod resume;
 mod router;
 mod session;
 mod session_map;
 mod session_store;
+mod stream_control;
 mod stream_name;
 mod transport;
 mod wire;
+mod wiring;
 mod writer;
 
 pub use config::DurableSessionConfig;
 pub use error::{Error, Result};
 pub use event_store::RmcpEventStore;
+pub use guard::{ResumeGuard, ResumeGuardLayer};
 pub use manager::DurableSessionManager;
 pub use session_store::RmcpSessionStore;
+pub use stream_control::StreamControl;
 pub use transport::SessionTransport;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use mcp_event_store_core::{EventId, Readers, ReplayMode, Scope, SessionId, Store};
+use mcp_event_store_core::{SessionId, Store};
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
-use rmcp::transport::StreamableHttpServerConfig;
 use rmcp::transport::common::server_side_http::{ServerSseMessage, SessionId as WireSessionId};
 use rmcp::transport::streamable_http_server::SessionManager;
 use rmcp::transport::streamable_http_server::session::{EventStore as RmcpEvents, RestoreOutcome};
@@ -19,17 +18,15 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::event_store::RmcpEventStore;
+use crate::refusal::Refusal;
 use crate::session::{Origin, Session};
 use crate::session_map::SessionMap;
 use crate::session_store::RmcpSessionStore;
 use crate::transport::SessionTransport;
-use crate::{keeper, owner_watch, request};
+use crate::{keeper, request, request_scope, resume};
 
 /// How long rmcp may take to let an ended session go: it gives handlers 5 s to finish.
 const LINGER: Duration = Duration::from_secs(10);
-
-/// A reconnecting client is the stream's one reader: whoever held it before is gone or ends now.
-const TAKE_OVER: ReplayMode = ReplayMode::Follow { at_most: None, readers: Readers::TakeOver };
 
 /// An rmcp session manager whose streams survive lost connections, restarts and crashes, and
 /// whose sessions any instance on the same [`Store`] can serve.
@@ -51,19 +48,30 @@ impl DurableSessionManager {
         Self { context: Arc::new(Context::new(store, config)), sessions: Arc::default() }
     }
 
-    /// Fits rmcp's configuration to this manager: sessions are restored from, and by DELETE
-    /// deleted in, the store, and `retry` is left to the stored priming events.
-    #[must_use]
-    pub fn configure(&self, mut config: StreamableHttpServerConfig) -> StreamableHttpServerConfig {
-        let sessions = RmcpSessionStore::over(self.context.sessions.clone());
-        config.session_store = Some(Arc::new(sessions));
-        config.sse_retry = None;
-        config
+    /// rmcp's view of the sessions in the store.
+    pub(crate) fn session_store(&self) -> RmcpSessionStore {
+        RmcpSessionStore::of(&self.context, &self.sessions)
+    }
+
+    /// Sends clients to other instances, before this one is stopped: every connection ends as soon
+    /// as its client can come back for the rest, with the time after which it is to try. Requests
+    /// run on, for `at_most` or until all are answered; other instances follow them.
+    ///
+    /// Returns how many still run. Call it before the cancellation token of rmcp's configuration
+    /// is cancelled, once the load balancer sends new connections elsewhere.
+    pub async fn drain(&self, at_most: Duration) -> usize {
+        self.context.draining.cancel();
+        let _ = timeout(at_most, self.context.nothing_runs()).await;
+        self.running_requests()
     }
 
     /// Ends every session on this instance and waits until what they sent is stored. Nothing is
     /// deleted: other instances go on with them. Call it before closing the store.
+    ///
+    /// While the store is away it waits for `lease_ttl` at most: then other instances may end what
+    /// is left.
     pub async fn shutdown(&self) {
+        self.context.stopping.cancel();
         self.end_all();
         self.context.tasks.close();
         self.context.tasks.wait().await;
@@ -87,8 +95,12 @@ impl DurableSessionManager {
         }
     }
 
-    fn session(&self, id: &WireSessionId) -> Result<Arc<Session>> {
+    /// The session, if the caller may use it.
+    fn session(&self, id: &str) -> Result<Arc<Session>> {
         let session = self.sessions.get(id).ok_or(Error::SessionNotFound)?;
+        if !session.is_open_to(&request_scope::caller()) {
+            return Err(Error::NotYours);
+        }
         session.used();
         Ok(session)
     }
@@ -96,13 +108,56 @@ impl DurableSessionManager {
     /// `None` if the session is here already.
     fn start(&self, wire_id: WireSessionId, origin: Origin) -> Result<Option<SessionTransport>> {
         let id = SessionId::new(&*wire_id)?;
-        let (session, inbound) = Session::start(&self.context, id, origin)?;
+        let owner = request_scope::caller().into_owner();
+        let (session, inbound) = Session::start(&self.context, id, origin, owner)?;
         if !self.sessions.insert(wire_id, session.clone()) {
             return Ok(None);
         }
         self.context.tasks.spawn(keeper::run(session.clone()));
         Ok(Some(SessionTransport::new(session, self.sessions.clone(), inbound)))
     }
+
+    /// A session that ends here is waited for: answered "yes" its requests would fail, and with
+    /// "no" rmcp could not restore it beside the old one.
+    async fn is_alive(&self, session: &Session) -> Result<bool> {
+        if session.ended.is_cancelled() {
+            let _ = timeout(LINGER, session.removed.cancelled()).await;
+        }
+        match self.session(session.id.as_str()) {
+            Ok(session) => Ok(!session.ended.is_cancelled()),
+            Err(Error::SessionNotFound) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `false`, for rmcp to look for the session in the store; an error if it is another's. rmcp
+    /// lets all who ask for one session wait for the first, and so would tell its owner, too, that
+    /// there is none.
+    async fn may_be_restored(&self, id: &str) -> Result<bool> {
+        let caller = request_scope::caller();
+        if caller.is_checked()
+            && let Ok(id) = SessionId::new(id)
+            && !self.session_store().is_open_to(&caller, &id).await?
+        {
+            return Err(Error::NotYours);
+        }
+        Ok(false)
+    }
+
+    /// A request's stream, opened in a task of its own.
+    async fn open(&self, id: &WireSessionId, message: ClientJsonRpcMessage) -> Result<Connection> {
+        let ClientJsonRpcMessage::Request(request) = message else {
+            return Err(Error::UnexpectedMessage("a request"));
+        };
+        request_scope::note_request(&request.id);
+        let session = self.session(id)?;
+        Ok(self.context.tasks.spawn(request::open(session, request)).await?)
+    }
+}
+
+/// Notes for the client why it gets no stream: rmcp would tell it nothing, or in text.
+fn telling<T>(outcome: Result<T>) -> Result<T> {
+    outcome.inspect_err(|error| request_scope::refuse(Refusal::for_error(error)))
 }
 
 impl SessionManager for DurableSessionManager {
@@ -120,17 +175,17 @@ impl SessionManager for DurableSessionManager {
         id: &WireSessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<ServerJsonRpcMessage> {
-        self.session(id)?.initialize(message).await
+        if let ClientJsonRpcMessage::Request(request) = &message {
+            request_scope::note_request(&request.id);
+        }
+        telling(async { self.session(id)?.initialize(message).await }.await)
     }
 
-    /// A session that ends here is waited for: answered "yes" its requests would fail, and with
-    /// "no" rmcp could not restore it beside the old one.
     async fn has_session(&self, id: &WireSessionId) -> Result<bool> {
-        let Some(session) = self.sessions.get(id) else { return Ok(false) };
-        if session.ended.is_cancelled() {
-            let _ = timeout(LINGER, session.removed.cancelled()).await;
-        }
-        Ok(self.session(id).is_ok_and(|session| !session.ended.is_cancelled()))
+        telling(match self.sessions.get(id) {
+            Some(session) => self.is_alive(&session).await,
+            None => self.may_be_restored(id).await,
+        })
     }
 
     /// Ends the session here, and here only. rmcp calls this on DELETE, and again whenever a
@@ -138,7 +193,9 @@ impl SessionManager for DurableSessionManager {
     /// its events. Only after the handler is gone does the session leave the map: earlier it could
     /// be restored, and this late call would end the restored one.
     async fn close_session(&self, id: &WireSessionId) -> Result<()> {
-        if let Some(session) = self.sessions.get(id) {
+        if let Some(session) = self.sessions.get(id)
+            && session.is_open_to(&request_scope::caller())
+        {
             session.end();
             if session.transport_gone() {
                 self.sessions.remove(&session);
@@ -152,11 +209,7 @@ impl SessionManager for DurableSessionManager {
         id: &WireSessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static> {
-        let ClientJsonRpcMessage::Request(request) = message else {
-            return Err(Error::UnexpectedMessage("a request"));
-        };
-        let session = self.session(id)?;
-        Ok(self.context.tasks.spawn(request::open(session, request)).await?)
+        telling(self.open(id, message).await)
     }
 
     async fn accept_message(
@@ -164,21 +217,17 @@ impl SessionManager for DurableSessionManager {
         id: &WireSessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<()> {
-        let session = self.session(id)?;
-        session.note_cancellation(&message);
-        session.hand_over(message).await
+        telling(async { self.session(id)?.accept(message).await }.await)
     }
 
-    /// Follows the standalone stream from its oldest kept event. It takes over, because a message
-    /// must go to one stream only. It ends with the session: where that was deleted elsewhere,
-    /// there is no stream that could end it.
+    /// It ends with the session: where that was deleted elsewhere, there is no stream that could
+    /// end it.
     async fn create_standalone_stream(
         &self,
         id: &WireSessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static> {
-        let session = self.session(id)?;
-        let replay = self.context.events.read_stream(&session.standalone()?, TAKE_OVER).await?;
-        let connection = Connection::new(replay, session.shows_blank()).using(session.in_use());
+        let session = telling(self.session(id))?;
+        let connection = telling(resume::standalone(&session).await)?;
         Ok(connection.take_until(session.ended.clone().cancelled_owned()))
     }
 
@@ -187,24 +236,12 @@ impl SessionManager for DurableSessionManager {
         id: &WireSessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static> {
-        let session = self.session(id)?;
-        let event_id = EventId::from(last_event_id.as_str());
-        let scope = Scope::Session(&session.id);
-        let replay = self.context.events.replay_events_after(scope, &event_id, TAKE_OVER).await?;
-        tracing::debug!(stream = ?replay.stream, verdict = ?replay.verdict, "resumed");
-        let watch = owner_watch::start(&self.context, replay.stream.clone());
-        let connection = Connection::new(replay, session.shows_blank())
-            .opening_with(last_event_id, self.context.config.retry)
-            .using(session.in_use());
-        Ok(match watch {
-            Some(watch) => connection.watching_owner(watch),
-            None => connection,
-        })
+        telling(async { resume::after(&self.session(id)?, last_event_id).await }.await)
     }
 
     /// rmcp has loaded the session's record; the rest of its state is in the store.
     async fn restore_session(&self, id: WireSessionId) -> Result<RestoreOutcome<SessionTransport>> {
-        Ok(match self.start(id, Origin::Restored)? {
+        Ok(match telling(self.start(id, Origin::Restored))? {
             Some(transport) => RestoreOutcome::Restored(transport),
             None => RestoreOutcome::AlreadyPresent,
         })

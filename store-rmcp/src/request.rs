@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use mcp_event_store_core::{Error as StoreError, ReplayMode, StreamRef};
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, GetMeta, JsonRpcRequest, ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ClientRequest, GetExtensions, GetMeta, JsonRpcRequest,
+    ServerJsonRpcMessage,
 };
 use tokio::sync::mpsc;
 
 use crate::connection::Connection;
 use crate::failure;
+use crate::patience::patiently;
 use crate::router::Opened;
 use crate::session::Session;
+use crate::stream_control::StreamControl;
 use crate::stream_name;
 use crate::writer::{Append, Kind, Writer, WriterHandle};
 
@@ -84,12 +87,12 @@ impl Opening {
 
     /// Follows the stream from its beginning.
     async fn connect(&self) -> Connected {
-        let events = &self.session.context.events;
-        match events.read_stream(&self.stream, ReplayMode::follow()).await {
-            Ok(replay) => {
-                let connection = Connection::new(replay, self.session.shows_blank());
-                Ok(connection.using(self.session.in_use()))
-            }
+        let context = &self.session.context;
+        let replay = patiently(context.config.store_timeout, || {
+            context.events.read_stream(&self.stream, ReplayMode::follow())
+        });
+        match replay.await {
+            Ok(replay) => Ok(Connection::follow(&self.session, replay)),
             Err(error) => {
                 let refusal = failure::not_stored(self.request.id.clone(), &error);
                 self.session.with_router(|router| router.route(&refusal));
@@ -111,7 +114,10 @@ impl Opening {
 
     /// Gives the request to the handler, unless it was cancelled in the meantime. If the session
     /// has ended, its writer answers.
-    async fn hand_over(self) {
+    async fn hand_over(mut self) {
+        if let Some(control) = StreamControl::new(&self.session, &self.handle) {
+            self.request.request.extensions_mut().insert(control);
+        }
         if let Ok(place) = self.session.inbound.reserve().await
             && self.session.with_router(|r| r.is_open(&self.request.id, &self.handle))
         {

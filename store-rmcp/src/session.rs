@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, lock};
 use crate::error::{Error, Result};
+use crate::principal::{Caller, Principal};
+use crate::question::Questions;
 use crate::router::Router;
 use crate::stream_name;
 use crate::writer::{Kind, Stored, Writer, WriterHandle};
@@ -39,6 +41,9 @@ pub(crate) struct Session {
     /// Cancelled when the session has left the instance's map.
     pub(crate) removed: CancellationToken,
     origin: Origin,
+    /// Who began it.
+    owner: Option<Principal>,
+    questions: Questions,
     /// Whether events without a message may be sent, once the protocol version is agreed.
     shows_blank: OnceLock<bool>,
     /// Set when rmcp has dropped the transport: nothing runs for this session any more.
@@ -61,6 +66,7 @@ impl Session {
         context: &Arc<Context>,
         id: SessionId,
         origin: Origin,
+        owner: Option<Principal>,
     ) -> Result<(Arc<Self>, mpsc::Receiver<ClientJsonRpcMessage>)> {
         let ended = CancellationToken::new();
         let standalone = StreamRef::in_session(id.clone(), stream_name::standalone()?);
@@ -81,6 +87,8 @@ impl Session {
             ended,
             removed: CancellationToken::new(),
             origin,
+            owner,
+            questions: Questions::new(),
             shows_blank: OnceLock::new(),
             transport_gone: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -105,6 +113,11 @@ impl Session {
     /// Whether another instance, or an earlier life of this one, began the session.
     pub(crate) fn is_restored(&self) -> bool {
         self.origin == Origin::Restored
+    }
+
+    /// Whether the session is `caller`'s.
+    pub(crate) fn is_open_to(&self, caller: &Caller) -> bool {
+        caller.may_use(self.owner.as_deref())
     }
 
     /// Whether the client knows events without a message: the version agreed at `initialize` is
@@ -144,14 +157,21 @@ impl Session {
         NewEvent::priming(self.context.config.retry)
     }
 
+    /// Takes a notification, or an answer to one of the handler's own requests.
+    pub(crate) async fn accept(&self, mut message: ClientJsonRpcMessage) -> Result<()> {
+        self.questions.recognise(&mut message)?;
+        self.note_cancellation(&message);
+        self.hand_over(message).await
+    }
+
     /// Hands a client's message to the handler.
-    pub(crate) async fn hand_over(&self, message: ClientJsonRpcMessage) -> Result<()> {
+    async fn hand_over(&self, message: ClientJsonRpcMessage) -> Result<()> {
         self.inbound.send(message).await.map_err(|_| Error::SessionEnded)
     }
 
     /// Ends the stream of a request that `message` cancels: rmcp sends no response to it, and a
     /// client that resumes must not wait for one.
-    pub(crate) fn note_cancellation(&self, message: &ClientJsonRpcMessage) {
+    fn note_cancellation(&self, message: &ClientJsonRpcMessage) {
         if let ClientJsonRpcMessage::Notification(notification) = message
             && let ClientNotification::CancelledNotification(cancelled) = &notification.notification
             && let Some(request) = &cancelled.params.request_id
@@ -162,7 +182,8 @@ impl Session {
     }
 
     /// Puts a message of the handler into its stream's queue, in the order of these calls.
-    pub(crate) fn dispatch(&self, message: ServerJsonRpcMessage) -> Stored {
+    pub(crate) fn dispatch(&self, mut message: ServerJsonRpcMessage) -> Stored {
+        self.questions.name(&mut message);
         let mut state = lock(&self.state);
         state.last_used = Instant::now();
         if state.initialize.as_ref().is_some_and(|(request, _)| answers(&message, request)) {

@@ -4,18 +4,18 @@
 //! own event. A slow store holds up this stream's senders and nobody else.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mcp_event_store_core::{
     Error as StoreError, EventId, Lease, LeaseState, NewEvent, Result as StoreResult, StreamRef,
 };
 use rmcp::model::{RequestId, ServerJsonRpcMessage};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::patience::{Backoff, patiently};
 use crate::{failure, wire};
 
 /// An event on its way to the writer.
@@ -48,6 +48,23 @@ impl WriterHandle {
     pub(crate) fn same_stream(&self, other: &Self) -> bool {
         self.queue.same_channel(&other.queue)
     }
+
+    pub(crate) fn downgrade(&self) -> WeakWriterHandle {
+        WeakWriterHandle { queue: self.queue.downgrade() }
+    }
+}
+
+/// The sending side of a stream's queue that does not keep the stream open.
+#[derive(Clone)]
+pub(crate) struct WeakWriterHandle {
+    queue: mpsc::WeakUnboundedSender<Append>,
+}
+
+impl WeakWriterHandle {
+    /// `None` once the request is answered, cancelled or abandoned.
+    pub(crate) fn upgrade(&self) -> Option<WriterHandle> {
+        self.queue.upgrade().map(|queue| WriterHandle { queue })
+    }
 }
 
 /// An event's outcome: known already, or known once the writer has come to it.
@@ -60,7 +77,7 @@ impl Stored {
     pub(crate) async fn wait(self) -> Result<()> {
         match self {
             Self::Now(outcome) => outcome,
-            Self::Later(outcome) => Ok(outcome.await.map_err(|_| Error::SessionEnded)??),
+            Self::Later(outcome) => Ok(outcome.await.map_err(|_| StoreError::StreamComplete)??),
         }
     }
 }
@@ -89,17 +106,27 @@ impl Writer {
         while let Some(append) = self.next(&mut appends).await {
             let completes = append.event.completes_stream;
             let outcome = self.store(append.event).await;
-            if completes && let Err(error) = &outcome {
-                self.complete_after(error).await;
-            }
+            let error = outcome.as_ref().err().cloned();
             let _ = append.stored.send(outcome.map(drop));
-            if completes {
-                return;
+            match error {
+                Some(error) if completes || self.is_hole(&error) => {
+                    return self.complete_after(&error).await;
+                }
+                _ if completes => return,
+                _ => {}
             }
         }
         if let Kind::Request(request) = &self.kind {
             self.complete_with(&failure::interrupted(request.clone())).await;
         }
+    }
+
+    /// Whether an event is missing that its sender cannot be blamed for. A request with such a
+    /// hole fails as a whole: its client would take the rest for all there is.
+    fn is_hole(&self, error: &StoreError) -> bool {
+        let refused =
+            matches!(error, StoreError::TooLarge { .. } | StoreError::InvalidInput { .. });
+        matches!(self.kind, Kind::Request(_)) && !refused
     }
 
     /// The next event, while the lease on a silent request's stream is renewed.
@@ -128,17 +155,9 @@ impl Writer {
     /// Stores `event`, trying again for `store_timeout` while the store is away.
     pub(crate) async fn store(&self, event: NewEvent) -> StoreResult<EventId> {
         let event = event.with_lease(self.lease.clone());
-        let deadline = Instant::now() + self.context.config.store_timeout;
-        let mut backoff = Backoff::new();
-        loop {
-            let append = self.context.events.store_event(&self.stream, event.clone());
-            let outcome = timeout_at(deadline, append).await.unwrap_or_else(|_| Err(too_slow()));
-            let patient = Instant::now() + backoff.next < deadline;
-            match outcome {
-                Err(error) if error.is_retryable() && patient => backoff.pause().await,
-                outcome => return outcome.inspect_err(|error| self.note(error)),
-            }
-        }
+        let append = || self.context.events.store_event(&self.stream, event.clone());
+        let outcome = patiently(self.context.config.store_timeout, append).await;
+        outcome.inspect_err(|error| self.note(error))
     }
 
     fn note(&self, error: &StoreError) {
@@ -158,6 +177,21 @@ impl Writer {
     /// Stores `message` as the stream's end, however long the store stays away: without an end a
     /// client would come back for ever. If the stream turns out to be complete, that is the end.
     async fn complete_with(&self, message: &ServerJsonRpcMessage) {
+        tokio::select! {
+            () = self.until_another_may() => {
+                tracing::warn!(stream = ?self.stream, "left without an end to another instance");
+            }
+            () = self.persist(message) => {}
+        }
+    }
+
+    /// A stopping instance need not wait longer than its lease lasts.
+    async fn until_another_may(&self) {
+        self.context.stopping.cancelled().await;
+        sleep(self.lease.ttl).await;
+    }
+
+    async fn persist(&self, message: &ServerJsonRpcMessage) {
         let Ok(json) = wire::encode(message) else { return };
         let event = NewEvent::message(json).completing();
         let mut backoff = Backoff::new();
@@ -167,29 +201,4 @@ impl Writer {
             backoff.pause().await;
         }
     }
-}
-
-/// Ever longer pauses between tries to reach the store.
-struct Backoff {
-    next: Duration,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(2);
-
-    fn new() -> Self {
-        Self { next: Self::FIRST }
-    }
-
-    async fn pause(&mut self) {
-        sleep(self.next).await;
-        self.next = (self.next * 2).min(Self::LONGEST);
-    }
-}
-
-/// A dropped append may have been stored all the same.
-fn too_slow() -> StoreError {
-    let message = "the store did not answer within store_timeout".into();
-    StoreError::OutcomeUnknown { message, cause: None }
 }

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use mcp_event_store_rmcp::DurableSessionConfig;
 
-use crate::support::{Client, Event, Place, Server, Sse, briefs};
+use crate::support::{Client, Event, Place, Proxy, Server, Sse, briefs};
 
 on_every_store!(
-    a_stream_begins_with_its_priming_event_and_every_message_has_an_id,
-    a_dropped_connection_resumes_with_exactly_what_it_missed,
-    what_is_sent_while_nobody_is_connected_is_replayed,
-    a_resumed_connection_begins_with_the_presented_id,
+    c01_the_standalone_stream_begins_with_its_priming_event_too,
+    c01_a_stream_begins_with_its_priming_event_and_every_message_has_an_id,
+    c02_a_dropped_connection_resumes_with_exactly_what_it_missed,
+    c03_what_is_sent_while_nobody_is_connected_is_replayed,
+    c01_a_resumed_connection_begins_with_the_presented_id,
     a_resumed_connection_gets_events_as_they_happen,
     a_connection_dropped_again_and_again_misses_nothing,
-    several_streams_at_once_each_get_their_own,
-    a_second_resume_takes_the_stream_over,
-    a_complete_stream_resumed_at_its_end_ends_at_once,
-    a_question_to_the_client_travels_on_the_stream_of_its_call,
+    c05_four_streams_cut_and_resumed_at_once_each_get_their_own,
+    c09_a_second_resume_takes_the_stream_over,
+    c02_a_complete_stream_resumed_at_its_end_ends_at_once,
 );
 
-async fn a_stream_begins_with_its_priming_event_and_every_message_has_an_id(place: Place) {
+async fn c01_a_stream_begins_with_its_priming_event_and_every_message_has_an_id(place: Place) {
     let config = DurableSessionConfig::default().with_retry(Duration::from_millis(1234));
     let server = Server::start_with(&place.open().await, config).await;
     let client = Client::connect(&server).await;
@@ -32,7 +32,7 @@ async fn a_stream_begins_with_its_priming_event_and_every_message_has_an_id(plac
     assert_eq!(ids.len(), 5);
 }
 
-async fn a_dropped_connection_resumes_with_exactly_what_it_missed(place: Place) {
+async fn c02_a_dropped_connection_resumes_with_exactly_what_it_missed(place: Place) {
     let server = Server::start(&place.open().await).await;
     let client = Client::connect(&server).await;
     let mut sse = client.call(1, "count", 5).await;
@@ -51,7 +51,7 @@ async fn a_dropped_connection_resumes_with_exactly_what_it_missed(place: Place) 
     assert_eq!(all[3..], missed[1..]);
 }
 
-async fn what_is_sent_while_nobody_is_connected_is_replayed(place: Place) {
+async fn c03_what_is_sent_while_nobody_is_connected_is_replayed(place: Place) {
     let server = Server::start(&place.open().await).await;
     let client = Client::connect(&server).await;
     let mut sse = client.call(1, "count", 3).await;
@@ -63,7 +63,7 @@ async fn what_is_sent_while_nobody_is_connected_is_replayed(place: Place) {
     assert_eq!(briefs(&missed), ["-", "1.0", "2.0", "3.0", "result"]);
 }
 
-async fn a_resumed_connection_begins_with_the_presented_id(place: Place) {
+async fn c01_a_resumed_connection_begins_with_the_presented_id(place: Place) {
     let config = DurableSessionConfig::default().with_retry(Duration::from_millis(77));
     let server = Server::start_with(&place.open().await, config).await;
     let client = Client::connect(&server).await;
@@ -109,28 +109,7 @@ async fn a_connection_dropped_again_and_again_misses_nothing(place: Place) {
     assert_eq!(sse.next().await, None);
 }
 
-async fn several_streams_at_once_each_get_their_own(place: Place) {
-    let server = Server::start(&place.open().await).await;
-    let client = Client::connect(&server).await;
-    let mut streams = Vec::new();
-    for id in 1..=3 {
-        let mut sse = client.call(id, "count", 4).await;
-        let priming = sse.take(1).await.remove(0);
-        streams.push((id, priming));
-    }
-    server.script.go(3 * 5);
-    server.script.wait_until_finished(3).await;
-    for (id, priming) in &streams {
-        let events = client.resume(priming.id()).await.rest().await;
-        assert_eq!(briefs(&events), ["-", "1.0", "2.0", "3.0", "4.0", "result"]);
-        for event in &events[1..5] {
-            assert_eq!(event.json()["params"]["progressToken"], id.to_string());
-        }
-        assert_eq!(events[5].json()["id"], *id);
-    }
-}
-
-async fn a_second_resume_takes_the_stream_over(place: Place) {
+async fn c09_a_second_resume_takes_the_stream_over(place: Place) {
     let server = Server::start(&place.open().await).await;
     let client = Client::connect(&server).await;
     let mut first: Sse = client.call(1, "count", 1).await;
@@ -142,7 +121,7 @@ async fn a_second_resume_takes_the_stream_over(place: Place) {
     assert_eq!(briefs(&second.rest().await), ["1.0", "result"]);
 }
 
-async fn a_complete_stream_resumed_at_its_end_ends_at_once(place: Place) {
+async fn c02_a_complete_stream_resumed_at_its_end_ends_at_once(place: Place) {
     let server = Server::start(&place.open().await).await;
     let client = Client::connect(&server).await;
     server.script.go(1);
@@ -151,15 +130,54 @@ async fn a_complete_stream_resumed_at_its_end_ends_at_once(place: Place) {
     assert_eq!(briefs(&after), ["-"]);
 }
 
-async fn a_question_to_the_client_travels_on_the_stream_of_its_call(place: Place) {
-    let server = Server::start(&place.open().await).await;
+async fn c01_the_standalone_stream_begins_with_its_priming_event_too(place: Place) {
+    let config = DurableSessionConfig::default().with_retry(Duration::from_millis(1234));
+    let server = Server::start_with(&place.open().await, config).await;
     let client = Client::connect(&server).await;
-    let mut sse = client.call(1, "ask", 0).await;
-    let events = sse.take(2).await;
-    assert_eq!(briefs(&events), ["-", "ping"]);
-    drop(sse);
-    client.answer(&events[1].json()["id"]).await;
-    let rest = client.resume(events[1].id()).await.rest().await;
-    assert_eq!(briefs(&rest), ["-", "result"]);
-    assert_eq!(rest[1].json()["result"]["content"][0]["text"], "answered");
+    let mut listening = client.listen().await;
+    client.call(1, "announce", 2).await.rest().await;
+    let events = listening.take(3).await;
+    assert_eq!((events[0].brief(), events[0].retry), ("-".into(), Some(1234)));
+    assert!(events.iter().all(|event| event.id.is_some()));
+    drop(listening);
+    let opening = client.resume(events[1].id()).await.take(1).await.remove(0);
+    assert_eq!((opening.id, opening.retry), (events[1].id.clone(), Some(1234)));
+}
+
+async fn c05_four_streams_cut_and_resumed_at_once_each_get_their_own(place: Place) {
+    let server = Server::start(&place.open().await).await;
+    let proxy = Proxy::to(server.address).await;
+    let client = Client::connect(&server).await;
+    let through = client.at_url(&proxy.url());
+    let mut standalone = through.listen().await;
+    let mut last = vec![(0, standalone.take(1).await.remove(0))];
+    let mut calls = Vec::new();
+    for id in 1..=3 {
+        let mut call = through.call(id, "count", 4).await;
+        last.push((id, call.take(1).await.remove(0)));
+        calls.push(call);
+    }
+    proxy.cut();
+    server.script.go(3 * 5);
+    client.call(9, "announce", 2).await.rest().await;
+    let resumed = last.into_iter().map(|(id, priming)| {
+        let client = through.clone();
+        tokio::spawn(async move {
+            let mut sse = client.resume(priming.id()).await;
+            (id, if id == 0 { sse.take(3).await } else { sse.rest().await })
+        })
+    });
+    for resumed in resumed.collect::<Vec<_>>() {
+        let (id, events) = resumed.await.unwrap();
+        if id == 0 {
+            let changed = "notifications/tools/list_changed";
+            assert_eq!(briefs(&events), ["-", changed, changed]);
+            continue;
+        }
+        assert_eq!(briefs(&events), ["-", "1.0", "2.0", "3.0", "4.0", "result"]);
+        for event in &events[1..5] {
+            assert_eq!(event.json()["params"]["progressToken"], id.to_string());
+        }
+        assert_eq!(events[5].json()["id"], id);
+    }
 }

@@ -5,12 +5,12 @@ use crate::support::{Client, Place, Server, briefs};
 const CHANGED: &str = "notifications/tools/list_changed";
 
 on_every_store!(
-    the_standalone_stream_keeps_what_was_sent_before_its_first_get,
-    the_standalone_stream_resumes_where_it_broke_off,
+    c03_the_standalone_stream_keeps_what_was_sent_before_its_first_get,
+    c03_the_standalone_stream_resumes_where_it_broke_off,
     a_second_get_takes_the_standalone_stream_over,
 );
 
-async fn the_standalone_stream_keeps_what_was_sent_before_its_first_get(place: Place) {
+async fn c03_the_standalone_stream_keeps_what_was_sent_before_its_first_get(place: Place) {
     let server = Server::start(&place.open().await).await;
     let client = Client::connect(&server).await;
     client.call(1, "announce", 2).await.rest().await;
@@ -22,7 +22,7 @@ async fn the_standalone_stream_keeps_what_was_sent_before_its_first_get(place: P
     assert_eq!(briefs(&sse.take(1).await), [CHANGED]);
 }
 
-async fn the_standalone_stream_resumes_where_it_broke_off(place: Place) {
+async fn c03_the_standalone_stream_resumes_where_it_broke_off(place: Place) {
     let server = Server::start(&place.open().await).await;
     let client = Client::connect(&server).await;
     let mut sse = client.listen().await;

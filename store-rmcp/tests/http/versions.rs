@@ -3,15 +3,16 @@
 use crate::support::{Client, Event, Place, Server, briefs};
 
 on_every_store!(
-    a_session_on_2025_03_26_gets_no_priming_event_and_still_resumes,
-    a_session_on_2025_06_18_gets_no_priming_event_and_still_resumes,
+    c01_the_version_agreed_at_initialize_counts_not_a_requests_header,
+    c01_a_session_on_2025_03_26_gets_no_priming_event_and_still_resumes,
+    c01_a_session_on_2025_06_18_gets_no_priming_event_and_still_resumes,
 );
 
-async fn a_session_on_2025_03_26_gets_no_priming_event_and_still_resumes(place: Place) {
+async fn c01_a_session_on_2025_03_26_gets_no_priming_event_and_still_resumes(place: Place) {
     resumes_without_priming(place, "2025-03-26").await;
 }
 
-async fn a_session_on_2025_06_18_gets_no_priming_event_and_still_resumes(place: Place) {
+async fn c01_a_session_on_2025_06_18_gets_no_priming_event_and_still_resumes(place: Place) {
     resumes_without_priming(place, "2025-06-18").await;
 }
 
@@ -31,4 +32,21 @@ async fn resumes_without_priming(place: Place, version: &'static str) {
     assert_eq!(briefs(&announced), ["notifications/tools/list_changed"]);
     let all: Vec<&Event> = rest.iter().chain(&announced).collect();
     assert!(all.iter().all(|event| event.id.is_some() && event.retry.is_none()));
+}
+
+async fn c01_the_version_agreed_at_initialize_counts_not_a_requests_header(place: Place) {
+    let first = Server::start(&place.open().await).await;
+    let second = Server::start(&place.open().await).await;
+    for (agreed, claimed) in [("2025-06-18", "2025-11-25"), ("2025-11-25", "2025-06-18")] {
+        let mut client = Client::connect_with(&first.url(), agreed).await;
+        client.version = claimed;
+        // A restored session remembers it as well.
+        for server in [&first, &second] {
+            server.script.go(1);
+            let events = client.at(server).call(1, "count", 0).await.rest().await;
+            let expected: &[&str] =
+                if agreed == "2025-11-25" { &["-", "result"] } else { &["result"] };
+            assert_eq!(briefs(&events), expected, "agreed on {agreed}, claims {claimed}");
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use sse_stream::{Sse as RawEvent, SseStream};
 
-use super::{Server, within_deadline};
+use super::{Server, USER, within_deadline};
 
 pub const LATEST: &str = "2025-11-25";
 
@@ -19,6 +19,8 @@ pub struct Client {
     pub url: String,
     pub session: String,
     pub version: &'static str,
+    /// Who the client says it is.
+    pub user: Option<&'static str>,
 }
 
 impl Client {
@@ -28,26 +30,54 @@ impl Client {
     }
 
     pub async fn connect_with(url: &str, version: &'static str) -> Self {
-        let http = reqwest::Client::new();
-        let mut client = Self { http, url: url.into(), session: String::new(), version };
-        let params = json!({
-            "protocolVersion": version,
-            "capabilities": {},
-            "clientInfo": { "name": "test", "version": "0" },
-        });
-        let response = client.post_raw(&request(0, "initialize", &params)).await;
-        assert_eq!(response.status(), StatusCode::OK);
-        client.session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-        let events = Sse::new(response).rest().await;
+        Self::connect_as(None, url, version).await
+    }
+
+    pub async fn connect_as(user: Option<&'static str>, url: &str, version: &'static str) -> Self {
+        let mut client = Self::stranger(url);
+        (client.version, client.user) = (version, user);
+        let (response, events) = client.initialize().await;
+        client.session = response["mcp-session-id"].to_str().unwrap().to_owned();
         let answer = events.iter().find(|event| !event.data.is_empty()).unwrap();
         assert_eq!(answer.json()["result"]["protocolVersion"], version);
         client.notify("notifications/initialized", &json!({})).await;
         client
     }
 
+    /// A client without a session.
+    pub fn stranger(url: &str) -> Self {
+        let (http, session) = (reqwest::Client::new(), String::new());
+        Self { http, url: url.into(), session, version: LATEST, user: None }
+    }
+
+    /// Sends `initialize` and nothing more.
+    pub async fn initialize_raw(&self) -> Response {
+        let params = json!({
+            "protocolVersion": self.version,
+            "capabilities": {},
+            "clientInfo": { "name": "test", "version": "0" },
+        });
+        self.post_raw(&request(0, "initialize", &params)).await
+    }
+
+    async fn initialize(&self) -> (HeaderMap, Vec<Event>) {
+        let response = self.initialize_raw().await;
+        assert_eq!(response.status(), StatusCode::OK);
+        (response.headers().clone(), Sse::new(response).rest().await)
+    }
+
     /// The same session on another server instance.
     pub fn at(&self, server: &Server) -> Self {
-        Self { url: server.url(), ..self.clone() }
+        self.at_url(&server.url())
+    }
+
+    pub fn at_url(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// The same session in the hands of another user.
+    pub fn stolen_by(&self, user: Option<&'static str>) -> Self {
+        Self { user, ..self.clone() }
     }
 
     fn request(&self, method: Method) -> RequestBuilder {
@@ -55,6 +85,9 @@ impl Client {
             .http
             .request(method, &self.url)
             .header(ACCEPT, "application/json, text/event-stream");
+        if let Some(user) = self.user {
+            request = request.header(USER, user);
+        }
         if !self.session.is_empty() {
             request = request
                 .header("mcp-session-id", &self.session)
@@ -63,7 +96,7 @@ impl Client {
         request
     }
 
-    async fn post_raw(&self, message: &Value) -> Response {
+    pub async fn post_raw(&self, message: &Value) -> Response {
         let request = self.request(Method::POST).header(CONTENT_TYPE, "application/json");
         within_deadline("a POST's answer", request.body(message.to_string()).send()).await.unwrap()
     }
@@ -100,9 +133,9 @@ impl Client {
     }
 
     /// Answers a request of the server.
-    pub async fn answer(&self, id: &Value) {
+    pub async fn answer(&self, id: &Value) -> StatusCode {
         let message = json!({ "jsonrpc": "2.0", "id": id, "result": {} });
-        assert_eq!(self.post_raw(&message).await.status(), StatusCode::ACCEPTED);
+        self.post_raw(&message).await.status()
     }
 
     pub fn get(&self, last_event_id: Option<&str>) -> RequestBuilder {
@@ -111,6 +144,11 @@ impl Client {
             Some(id) => request.header("last-event-id", id),
             None => request,
         }
+    }
+
+    pub fn get_accepting(&self, media_type: &str) -> RequestBuilder {
+        let get = self.http.request(Method::GET, &self.url).header(ACCEPT, media_type);
+        get.header("mcp-session-id", &self.session)
     }
 
     pub async fn get_raw(&self, last_event_id: Option<&str>) -> Response {
@@ -126,9 +164,29 @@ impl Client {
         Sse::new(self.get_raw(Some(last_event_id)).await)
     }
 
-    pub async fn delete(&self) -> StatusCode {
-        within_deadline("a DELETE", self.request(Method::DELETE).send()).await.unwrap().status()
+    /// Resumes over a network that may be cut.
+    pub async fn try_resume(&self, last_event_id: &str) -> reqwest::Result<Sse> {
+        let answer = self.get(Some(last_event_id)).send();
+        Ok(Sse::new(within_deadline("a GET's answer", answer).await?))
     }
+
+    pub async fn delete(&self) -> StatusCode {
+        self.delete_raw().await.status()
+    }
+
+    pub async fn delete_raw(&self) -> Response {
+        within_deadline("a DELETE", self.request(Method::DELETE).send()).await.unwrap()
+    }
+}
+
+/// The JSON-RPC error of a refused request: its HTTP status and its reason. Not one byte more.
+pub async fn refusal(response: Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    let body: Value = response.json().await.unwrap();
+    let keys: Vec<&String> = body.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["error", "id", "jsonrpc"], "{body}");
+    (status, body["error"]["data"]["reason"].as_str().unwrap().to_owned())
 }
 
 pub fn request(id: i64, method: &str, params: &Value) -> Value {
@@ -190,13 +248,21 @@ impl Sse {
 
     /// The next event; `None` when the server has ended the stream.
     pub async fn next(&mut self) -> Option<Event> {
+        self.next_or_cut().await.unwrap()
+    }
+
+    /// The next event, over a network that may be cut.
+    pub async fn next_or_cut(&mut self) -> Result<Option<Event>, sse_stream::Error> {
         assert_eq!(self.status, StatusCode::OK);
         loop {
-            let event = within_deadline("an event", self.events.next()).await?.unwrap();
+            let Some(event) = within_deadline("an event", self.events.next()).await else {
+                return Ok(None);
+            };
+            let event = event?;
             // A keep-alive comment comes as a block without fields.
             if event.id.is_some() || event.data.is_some() || event.retry.is_some() {
                 let (id, retry) = (event.id, event.retry);
-                return Some(Event { id, data: event.data.unwrap_or_default(), retry });
+                return Ok(Some(Event { id, data: event.data.unwrap_or_default(), retry }));
             }
         }
     }

@@ -1,4 +1,6 @@
-//! A store that answers late, or not at all, when the test says so.
+//! A store that is slow or away on command, over one that works.
+//!
+//! No mock: what works is done by the real store below.
 
 use std::sync::Arc;
 
@@ -10,9 +12,9 @@ use mcp_event_store::{
 };
 use tokio::sync::watch;
 
-/// How appends fare.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Appends {
+/// How operations fare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
     Work,
     /// They wait until the store works again.
     Stall,
@@ -20,34 +22,72 @@ pub enum Appends {
     Fail,
 }
 
+#[derive(Clone, Debug)]
+struct State {
+    appends: Mode,
+    /// Everything else but maintenance.
+    rest: Mode,
+    /// The one session that notices.
+    only: Option<String>,
+}
+
+const FINE: State = State { appends: Mode::Work, rest: Mode::Work, only: None };
+
 /// The test's hold on the store.
-pub struct Fault(watch::Sender<Appends>);
+pub struct Fault(watch::Sender<State>);
 
 impl Fault {
     /// A store over `store` that works until told otherwise.
     pub fn over(store: &Store) -> (Self, Store) {
-        let (fault, appends) = watch::channel(Appends::Work);
-        (Self(fault), Store::new(Arc::new(Faulty { store: store.clone(), appends })))
+        let (fault, state) = watch::channel(FINE);
+        (Self(fault), Store::new(Arc::new(Faulty { store: store.clone(), state })))
     }
 
-    pub fn set(&self, appends: Appends) {
-        self.0.send_replace(appends);
+    pub fn appends(&self, appends: Mode) {
+        self.0.send_replace(State { appends, ..FINE });
+    }
+
+    pub fn appends_of(&self, session: &str, appends: Mode) {
+        self.0.send_replace(State { appends, only: Some(session.to_owned()), ..FINE });
+    }
+
+    pub fn everything(&self, mode: Mode) {
+        self.0.send_replace(State { appends: mode, rest: mode, only: None });
     }
 }
 
 struct Faulty {
     store: Store,
-    appends: watch::Receiver<Appends>,
+    state: watch::Receiver<State>,
+}
+
+impl Faulty {
+    /// Passes when the store works, for this session, as far as `part` is concerned.
+    async fn pass(&self, session: Option<&SessionId>, part: fn(&State) -> Mode) -> Result<()> {
+        let mode = |state: &State| match &state.only {
+            Some(only) if session.is_none_or(|session| session.as_str() != only) => Mode::Work,
+            _ => part(state),
+        };
+        let mut state = self.state.clone();
+        let state = state.wait_for(|state| mode(state) != Mode::Stall).await.unwrap();
+        match mode(&state) {
+            Mode::Fail => {
+                Err(Error::unavailable("out of order", std::io::Error::other("told to fail")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn rest(&self, session: Option<&SessionId>) -> Result<()> {
+        self.pass(session, |state| state.rest).await
+    }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl EventStore for Faulty {
     async fn store_event(&self, stream: &StreamRef, event: NewEvent) -> Result<EventId> {
-        let mut appends = self.appends.clone();
-        if *appends.wait_for(|a| *a != Appends::Stall).await.unwrap() == Appends::Fail {
-            return Err(Error::unavailable("out of order", std::io::Error::other("told to fail")));
-        }
+        self.pass(stream.session.as_ref(), |state| state.appends).await?;
         self.store.events().store_event(stream, event).await
     }
 
@@ -61,22 +101,27 @@ impl EventStore for Faulty {
         id: &EventId,
         mode: ReplayMode,
     ) -> Result<Replay> {
+        self.rest(None).await?;
         self.store.events().replay_events_after(scope, id, mode).await
     }
 
     async fn read_stream(&self, stream: &StreamRef, mode: ReplayMode) -> Result<Replay> {
+        self.rest(stream.session.as_ref()).await?;
         self.store.events().read_stream(stream, mode).await
     }
 
     async fn renew(&self, stream: &StreamRef, lease: &Lease) -> Result<LeaseState> {
+        self.rest(stream.session.as_ref()).await?;
         self.store.events().renew(stream, lease).await
     }
 
     async fn delete_stream(&self, stream: &StreamRef) -> Result<Deleted> {
+        self.rest(stream.session.as_ref()).await?;
         self.store.events().delete_stream(stream).await
     }
 
     async fn delete_session(&self, session: &SessionId) -> Result<Deleted> {
+        self.rest(Some(session)).await?;
         self.store.events().delete_session(session).await
     }
 }
@@ -85,18 +130,22 @@ impl EventStore for Faulty {
 #[deny(clippy::missing_trait_methods)]
 impl SessionStore for Faulty {
     async fn load(&self, session: &SessionId) -> Result<Option<SessionRecord>> {
+        self.rest(Some(session)).await?;
         self.store.sessions().load(session).await
     }
 
     async fn store(&self, session: &SessionId, record: SessionRecord) -> Result<()> {
+        self.rest(Some(session)).await?;
         self.store.sessions().store(session, record).await
     }
 
     async fn touch(&self, session: &SessionId) -> Result<bool> {
+        self.rest(Some(session)).await?;
         self.store.sessions().touch(session).await
     }
 
     async fn delete(&self, session: &SessionId) -> Result<Deleted> {
+        self.rest(Some(session)).await?;
         self.store.sessions().delete(session).await
     }
 }

@@ -3,17 +3,19 @@
 mod client;
 mod fault;
 mod place;
+pub mod process;
 mod proxy;
 mod server;
 mod tools;
 
 use std::time::Duration;
 
-pub use client::{Client, Event, Sse, briefs, request};
-pub use fault::{Appends, Fault};
+pub use client::{Client, Event, LATEST, Sse, briefs, refusal, request};
+pub use fault::{Fault, Mode};
 pub use place::Place;
+pub use process::Process;
 pub use proxy::Proxy;
-pub use server::{Server, serve};
+pub use server::{Server, USER, serve};
 pub use tools::{Script, Tools};
 
 /// Longer than anything here takes on a busy machine; reached only by a failing test.
@@ -21,9 +23,14 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits for `future`, but not for ever.
 pub async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
+    within(DEADLINE, what, future).await
+}
+
+/// Waits for `future` as long as `limit`.
+pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(limit, future)
         .await
-        .unwrap_or_else(|_| panic!("{what} did not happen within {DEADLINE:?}"))
+        .unwrap_or_else(|_| panic!("{what} did not happen within {limit:?}"))
 }
 
 /// Looks again and again until `done`, but not for ever.

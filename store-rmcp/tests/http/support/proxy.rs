@@ -1,4 +1,4 @@
-//! A TCP proxy that can cut every connection, as a bad network does.
+//! A TCP proxy that cuts connections, as a bad network does.
 
 use std::net::SocketAddr;
 
@@ -6,10 +6,11 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Forwards to one server.
+/// Forwards to one server. Gone with it are its connections.
 pub struct Proxy {
     pub address: SocketAddr,
     cuts: watch::Sender<u32>,
+    accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
@@ -17,12 +18,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (cuts, cut) = watch::channel(0);
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(forward(client, target, cut.clone()));
             }
         });
-        Self { address, cuts }
+        Self { address, cuts, accepting }
     }
 
     pub fn url(&self) -> String {
@@ -32,6 +33,12 @@ impl Proxy {
     /// Drops every open connection; new ones are welcome.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
     }
 }
 

@@ -1,18 +1,25 @@
 //! One server instance: axum, rmcp and the adapter, on a port of its own.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::IntoResponse;
 use mcp_event_store_core::Store;
 use mcp_event_store_rmcp::{DurableSessionConfig, DurableSessionManager};
-use rmcp::transport::streamable_http_server::SessionManager;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::transport::StreamableHttpServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower_service::Service;
 
 use super::tools::{Script, Tools};
 use super::within_deadline;
+
+/// The header in which these tests name a request's user.
+pub const USER: &str = "x-user";
 
 /// A running server. Dropping it stops it, without grace.
 pub struct Server {
@@ -23,23 +30,40 @@ pub struct Server {
     serving: JoinHandle<()>,
 }
 
+/// Whether sessions are bound to the user that the request names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Users {
+    Unchecked,
+    Checked,
+}
+
 impl Server {
     pub async fn start(store: &Store) -> Self {
         Self::start_with(store, DurableSessionConfig::default()).await
     }
 
     pub async fn start_with(store: &Store, config: DurableSessionConfig) -> Self {
+        Self::launch(store, config, Users::Unchecked).await
+    }
+
+    pub async fn start_with_users(store: &Store) -> Self {
+        Self::launch(store, DurableSessionConfig::default(), Users::Checked).await
+    }
+
+    async fn launch(store: &Store, config: DurableSessionConfig, users: Users) -> Self {
         let script = Arc::new(Script::default());
         let sessions = Arc::new(DurableSessionManager::with_config(store, config));
         let stop = CancellationToken::new();
         let tools = Tools(script.clone());
-        let service = StreamableHttpService::new(
-            move || Ok(tools.clone()),
-            sessions.clone(),
-            sessions.configure(
-                StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token()),
-            ),
-        );
+        let rmcp =
+            StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token());
+        let mut service = sessions.service(move || Ok(tools.clone()), rmcp);
+        if users == Users::Checked {
+            service = service.with_principal(|request| {
+                let user = request.headers.get(USER)?;
+                user.to_str().ok().map(str::to_owned)
+            });
+        }
         let (address, serving) = serve(service, stop.clone()).await;
         Self { address, script, sessions, stop, serving }
     }
@@ -60,10 +84,12 @@ impl Server {
 }
 
 /// Serves `service` on a port of its own until `stop` is cancelled.
-pub async fn serve<M: SessionManager>(
-    service: StreamableHttpService<Tools, M>,
-    stop: CancellationToken,
-) -> (SocketAddr, JoinHandle<()>) {
+pub async fn serve<S>(service: S, stop: CancellationToken) -> (SocketAddr, JoinHandle<()>)
+where
+    S: Service<Request<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
     let router = axum::Router::new().nest_service("/mcp", service);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

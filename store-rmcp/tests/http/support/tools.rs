@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use mcp_event_store_rmcp::StreamControl;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, PingRequest,
     ProgressNotificationParam, ServerCapabilities, ServerConfig, ServerRequest,
@@ -13,6 +15,9 @@ use rmcp::{RoleServer, ServerHandler};
 use tokio::sync::Semaphore;
 
 use super::eventually;
+
+/// After which clients are told to come back that were hung up on.
+pub const RETRY: Duration = Duration::from_millis(40);
 
 /// The test's hold on its server's tools.
 pub struct Script {
@@ -61,18 +66,21 @@ type Outcome = Result<String, ErrorData>;
 impl Tools {
     /// `to` progress notifications and the result, one a step.
     async fn count(&self, to: u64, context: &RequestContext<RoleServer>) -> Outcome {
-        let token = context.meta.get_progress_token();
         for n in 1..=to {
             self.0.step().await;
-            if let Some(token) = token.clone() {
-                #[allow(clippy::cast_precision_loss)]
-                let progress = ProgressNotificationParam::new(token, n as f64);
-                // A notification that could not be stored is the test's matter.
-                let _ = context.peer.notify_progress(progress).await;
-            }
+            self.progress(n, context).await;
         }
         self.0.step().await;
         Ok(format!("counted to {to}"))
+    }
+
+    async fn progress(&self, n: u64, context: &RequestContext<RoleServer>) {
+        if let Some(token) = context.meta.get_progress_token() {
+            #[allow(clippy::cast_precision_loss)]
+            let progress = ProgressNotificationParam::new(token, n as f64);
+            // A notification that could not be stored is the test's matter.
+            let _ = context.peer.notify_progress(progress).await;
+        }
     }
 
     /// A notification for the standalone stream, `times` times.
@@ -82,6 +90,28 @@ impl Tools {
             context.peer.send_notification(changed.into()).await.map_err(internal)?;
         }
         Ok("announced".into())
+    }
+
+    /// Hangs up `times` times, each before a notification, one a step.
+    async fn hang_up(&self, times: u64, context: &RequestContext<RoleServer>) -> Outcome {
+        for n in 1..=times {
+            Self::control(context)?.close_stream(RETRY).await.map_err(internal)?;
+            self.0.step().await;
+            self.progress(n, context).await;
+        }
+        Ok("hung up".into())
+    }
+
+    /// Ends the standalone connection, and sends a notification for it.
+    async fn hang_up_standalone(&self, context: &RequestContext<RoleServer>) -> Outcome {
+        let control = Self::control(context)?;
+        control.close_standalone_stream(None).await.map_err(internal)?;
+        self.announce(1, context).await
+    }
+
+    fn control(context: &RequestContext<RoleServer>) -> Result<StreamControl, ErrorData> {
+        let none = || ErrorData::internal_error("no control over streams", None);
+        context.extensions.get::<StreamControl>().cloned().ok_or_else(none)
     }
 
     /// Asks the client, on the call's own stream.
@@ -95,6 +125,8 @@ impl Tools {
         match name {
             "count" => self.count(n, context).await,
             "announce" => self.announce(n, context).await,
+            "hang_up" => self.hang_up(n, context).await,
+            "hang_up_standalone" => self.hang_up_standalone(context).await,
             "ask" => self.ask(context).await,
             "large" => Ok("x".repeat(usize::try_from(n).unwrap())),
             "hang" => {
