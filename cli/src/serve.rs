@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use axum::routing::get;
 use mcp_event_store::{Error, Store};
 use mcp_event_store_rmcp::{DurableSessionConfig, DurableSessionManager};
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::transport::StreamableHttpServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,9 @@ use crate::signals::Signals;
 
 /// Serve a small MCP server whose streams survive lost connections, restarts and crashes.
 ///
-/// Its tools are `echo`, and `count`, which sends a progress notification a step: enough to see a
-/// client resume with Last-Event-ID. Several servers may share one store.
+/// Its tools are `echo`; `count`, which sends a progress notification a step; and
+/// `test_reconnection`, which hangs up on its client before it answers: enough to see one resume
+/// with Last-Event-ID. Several servers may share one store.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -65,10 +66,14 @@ Endpoints:
   /healthz   200 while the store answers, 503 when it does not
 
 Logs go to standard error; RUST_LOG=mcp_event_store_rmcp=debug shows each resume.
-SIGTERM and SIGINT stop the server in good order; a second one at once.";
+SIGTERM and SIGINT stop the server in good order: clients are sent away to come back elsewhere, and
+running calls get 3 s to finish. A second signal stops it at once.";
 
 /// How long a stop may take before it is cut short.
 const GRACE: Duration = Duration::from_secs(15);
+
+/// How long running calls may take to finish, while their clients follow them on other servers.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// How long a connection may take to end. A client that stalls in the middle of a request must not
 /// keep the others' last events from being stored.
@@ -103,6 +108,10 @@ async fn serve(args: &Args, store: &Store) -> anyhow::Result<()> {
     signals.stop_requested().await;
     tracing::info!("stopping");
     let in_good_order = async {
+        let left = sessions.drain(DRAIN).await;
+        if left > 0 {
+            tracing::warn!("{left} calls did not end in time and are answered with an error");
+        }
         stop.cancel();
         if let Ok(ended) = tokio::time::timeout(CONNECTIONS_GRACE, &mut server).await {
             ended??;
@@ -157,8 +166,7 @@ fn router(
         .with_allowed_origins(origins)
         .enforce_origin_validation()
         .with_cancellation_token(stop.child_token());
-    let config = sessions.configure(config);
-    let mcp = StreamableHttpService::new(|| Ok(tools::Tools), sessions.clone(), config);
+    let mcp = sessions.service(|| Ok(tools::Tools), config);
     let health = health::Health::new(store, sessions);
     axum::Router::new()
         .nest_service("/mcp", mcp)

@@ -42,6 +42,34 @@ async fn the_tools_answer_and_the_server_is_healthy() {
 }
 
 #[tokio::test]
+async fn a_tool_hangs_up_and_its_client_comes_back_for_the_answer() {
+    let server = Server::start("memory://", &["--retry", "50ms"]);
+    let client = Client::open(&server.url).await;
+    let events = client.call("test_reconnection", &json!({})).await.rest().await;
+    assert_eq!(briefs(&events), ["-", "-"]);
+    assert_eq!(events[1].retry, Some(50));
+    let rest = client.resume(events[1].id.as_deref().unwrap()).await.rest().await;
+    assert_eq!(rest.len(), 2);
+    assert!(brief(&rest[1]).contains("closed"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_terminated_server_finishes_a_call_that_is_followed_elsewhere() {
+    let (_directory, store) = file();
+    let (first, second) = (Server::start(&store, &[]), Server::start(&store, &[]));
+    let mut client = Client::open(&first.url).await;
+    let mut call = client.call("count", &json!({ "to": 20, "every_ms": 50 })).await;
+    call.next().await.unwrap();
+    let stopping = tokio::task::spawn_blocking(move || first.terminate());
+    let farewell = call.rest().await.pop().unwrap();
+    assert_eq!(farewell.retry, Some(3000));
+    client.url.clone_from(&second.url);
+    let rest = client.resume(farewell.id.as_deref().unwrap()).await.rest().await;
+    assert_eq!(brief(rest.last().unwrap()), "\"counted to 20\"");
+    assert!(stopping.await.unwrap().success());
+}
+
+#[tokio::test]
 async fn a_killed_servers_stream_resumes_on_another_process() {
     let (_directory, store) = file();
     let first = Server::start(&store, &[]);

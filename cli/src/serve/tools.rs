@@ -1,7 +1,9 @@
-//! The server's tools: one that answers at once, and one that takes its time.
+//! The server's tools: one that answers at once, one that takes its time, and one that hangs up
+//! meanwhile.
 
 use std::time::Duration;
 
+use mcp_event_store_rmcp::StreamControl;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{
     ErrorData, Implementation, ProgressNotificationParam, ServerCapabilities, ServerConfig,
@@ -59,6 +61,23 @@ impl Tools {
             report(&context, n, count.to).await;
         }
         Ok(format!("counted to {}", count.to))
+    }
+
+    /// Takes no arguments and has the name and the behaviour that the protocol's conformance tests
+    /// ask for (SEP-1699).
+    #[tool(description = "Closes its own SSE stream, and answers once the client is back.")]
+    async fn test_reconnection(
+        &self,
+        context: RequestContext<RoleServer>,
+    ) -> Result<String, ErrorData> {
+        let control = context.extensions.get::<StreamControl>();
+        if let Some(control) = control {
+            let closed = control.close_stream(None).await;
+            closed.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let how = if control.is_some() { "closed" } else { "left open, for an older client" };
+        Ok(format!("the stream was {how}, and this is the answer"))
     }
 }
 
