@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Settings of a [`DurableSessionManager`](crate::DurableSessionManager).
+/// Settings of a [`DurableSessionManager`](crate::DurableSessionManager). Times under a millisecond
+/// are raised to one, with a warning.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurableSessionConfig {
@@ -33,6 +34,22 @@ impl Default for DurableSessionConfig {
 }
 
 impl DurableSessionConfig {
+    /// Raises what would not work, and says so.
+    pub(crate) fn workable(mut self) -> Self {
+        const LEAST: Duration = Duration::from_millis(1);
+        let idle = self.idle_timeout.as_mut().map(|idle| ("idle_timeout", idle));
+        let fields = [
+            ("retry", &mut self.retry),
+            ("lease_ttl", &mut self.lease_ttl),
+            ("store_timeout", &mut self.store_timeout),
+        ];
+        for (field, value) in fields.into_iter().chain(idle).filter(|(_, value)| **value < LEAST) {
+            tracing::warn!(field, ?value, "too short: 1ms is used; set it to more");
+            *value = LEAST;
+        }
+        self
+    }
+
     /// Sets [`retry`](Self::retry).
     #[must_use]
     pub fn with_retry(mut self, retry: Duration) -> Self {
@@ -59,5 +76,25 @@ impl DurableSessionConfig {
     pub fn with_store_timeout(mut self, store_timeout: Duration) -> Self {
         self.store_timeout = store_timeout;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_would_not_work_are_raised() {
+        let zero = Duration::ZERO;
+        let config = DurableSessionConfig::default()
+            .with_retry(zero)
+            .with_lease_ttl(zero)
+            .with_idle_timeout(zero)
+            .with_store_timeout(zero)
+            .workable();
+        let least = Duration::from_millis(1);
+        assert_eq!((config.retry, config.lease_ttl), (least, least));
+        assert_eq!((config.idle_timeout, config.store_timeout), (Some(least), least));
+        assert_eq!(DurableSessionConfig::default().workable(), DurableSessionConfig::default());
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) draining: CancellationToken,
     /// Cancelled when this instance is about to end.
     pub(crate) stopping: CancellationToken,
+    /// The cancellation tokens of rmcp's services over this instance. Held for single operations.
+    services: Mutex<Vec<CancellationToken>>,
     instance: Uuid,
     running: watch::Sender<usize>,
 }
@@ -30,13 +32,25 @@ impl Context {
         Self {
             events: store.events(),
             sessions: store.sessions(),
-            config,
+            config: config.workable(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
+            services: Mutex::default(),
             instance: Uuid::new_v4(),
             running: watch::Sender::new(0),
         }
+    }
+
+    /// Notes a service of rmcp's by its cancellation token.
+    pub(crate) fn note_service(&self, cancelled: &CancellationToken) {
+        lock(&self.services).push(cancelled.clone());
+    }
+
+    /// Whether rmcp ends all sessions by itself.
+    pub(crate) fn services_are_cancelled(&self) -> bool {
+        let services = lock(&self.services);
+        !services.is_empty() && services.iter().all(CancellationToken::is_cancelled)
     }
 
     /// Requests whose end is not stored yet.

@@ -31,7 +31,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// An rmcp session manager whose streams survive lost connections, restarts and crashes, and
 /// whose sessions any instance on the same [`Store`] can serve.
 pub struct DurableSessionManager {
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     sessions: Arc<SessionMap>,
 }
 
@@ -72,7 +72,10 @@ impl DurableSessionManager {
     /// is left.
     pub async fn shutdown(&self) {
         self.context.stopping.cancel();
-        self.end_all();
+        // It cancels handlers at once, where a session that we end waits for them first.
+        if !self.context.services_are_cancelled() {
+            self.end_all();
+        }
         self.context.tasks.close();
         self.context.tasks.wait().await;
     }

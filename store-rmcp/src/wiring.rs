@@ -32,6 +32,7 @@ impl DurableSessionManager {
         for conflict in conflicts(&config) {
             tracing::warn!("{conflict}");
         }
+        self.context.note_service(&config.cancellation_token);
         config.session_store = Some(Arc::new(self.session_store()));
         config.sse_retry = None;
         config

@@ -104,12 +104,13 @@ impl Writer {
     /// Stores what is enqueued until the stream is complete or its last sender is gone.
     pub(crate) async fn run(self, mut appends: mpsc::UnboundedReceiver<Append>) {
         while let Some(append) = self.next(&mut appends).await {
-            let completes = append.event.completes_stream;
+            let (completes, has_message) =
+                (append.event.completes_stream, append.event.message.is_some());
             let outcome = self.store(append.event).await;
             let error = outcome.as_ref().err().cloned();
             let _ = append.stored.send(outcome.map(drop));
             match error {
-                Some(error) if completes || self.is_hole(&error) => {
+                Some(error) if completes || has_message && self.is_hole(&error) => {
                     return self.complete_after(&error).await;
                 }
                 _ if completes => return,
@@ -121,7 +122,7 @@ impl Writer {
         }
     }
 
-    /// Whether an event is missing that its sender cannot be blamed for. A request with such a
+    /// Whether a message is missing that its sender cannot be blamed for. A request with such a
     /// hole fails as a whole: its client would take the rest for all there is.
     fn is_hole(&self, error: &StoreError) -> bool {
         let refused =

@@ -15,6 +15,7 @@ on_every_store!(
     c08_an_idle_session_leaves_memory_and_comes_back,
     c09_a_resume_on_another_instance_takes_the_stream_over,
     a_silent_call_is_not_taken_for_dead,
+    a_long_silent_call_is_neither_swept_nor_evicted,
     a_call_whose_server_died_ends_with_an_error,
     a_stopped_server_deletes_nothing,
 );
@@ -155,4 +156,26 @@ async fn c09_a_resume_on_another_instance_takes_the_stream_over(place: Place) {
     assert_eq!(there.next().await, None, "and taken back");
     first.script.go(2);
     assert_eq!(briefs(&back.rest().await), ["1.0", "result"]);
+}
+
+async fn a_long_silent_call_is_neither_swept_nor_evicted(place: Place) {
+    let ttl = Duration::from_millis(700);
+    let place = place.with(|s| {
+        s.retention.stream_ttl = Some(ttl);
+        s.retention.session_ttl = Some(ttl);
+        s.retention.sweep_every = Some(Duration::from_millis(50));
+    });
+    let config = DurableSessionConfig::default()
+        .with_lease_ttl(Duration::from_millis(300))
+        .with_idle_timeout(Duration::from_millis(100));
+    let server = Server::start_with(&place.open().await, config).await;
+    let client = Client::connect(&server).await;
+    // Nobody is connected meanwhile.
+    let priming = client.call(1, "count", 1).await.take(1).await.remove(0);
+    // Several lives of everything: the time is the point here.
+    tokio::time::sleep(3 * ttl).await;
+    let mut resumed = client.resume(priming.id()).await;
+    resumed.take(1).await;
+    server.script.go(2);
+    assert_eq!(briefs(&resumed.rest().await), ["1.0", "result"]);
 }

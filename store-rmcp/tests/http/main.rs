@@ -50,6 +50,7 @@ mod questions;
 mod resume;
 mod sessionless;
 mod sessions;
+mod settings;
 mod standalone;
 mod verdicts;
 mod versions;

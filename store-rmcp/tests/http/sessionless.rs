@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use mcp_event_store_rmcp::RmcpEventStore;
+use mcp_event_store_rmcp::{ResumeGuard, RmcpEventStore};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tower_layer::Layer;
 
-use crate::support::{Client, Place, Script, Server, Tools, briefs, serve};
+use crate::support::{Client, Place, Script, Server, Tools, briefs, refusal, serve};
 
 const VERSION: &str = "2026-07-28";
 
@@ -49,6 +50,7 @@ async fn rmcps_own_manager_takes_our_store(place: Place) {
     let tools = Tools(script.clone());
     let config = StreamableHttpServerConfig::default();
     let service = StreamableHttpService::new(move || Ok(tools.clone()), manager.into(), config);
+    let service = ResumeGuard::layer().layer(service);
     let stop = CancellationToken::new();
     let (address, _serving) = serve(service, stop.clone()).await;
     let _stop = stop.drop_guard();
@@ -60,4 +62,6 @@ async fn rmcps_own_manager_takes_our_store(place: Place) {
     script.go(2);
     let rest = client.resume(seen[1].id()).await.rest().await;
     assert_eq!(briefs(&rest), ["2.0", "result"]);
+    let (status, reason) = refusal(client.get_raw(Some("made-up")).await).await;
+    assert_eq!((status, &*reason), (400, "unknown_event"));
 }

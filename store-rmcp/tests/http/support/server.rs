@@ -43,20 +43,31 @@ impl Server {
     }
 
     pub async fn start_with(store: &Store, config: DurableSessionConfig) -> Self {
-        Self::launch(store, config, Users::Unchecked).await
+        Self::launch(store, config, StreamableHttpServerConfig::default(), Users::Unchecked).await
     }
 
     pub async fn start_with_users(store: &Store) -> Self {
-        Self::launch(store, DurableSessionConfig::default(), Users::Checked).await
+        let (config, rmcp) =
+            (DurableSessionConfig::default(), StreamableHttpServerConfig::default());
+        Self::launch(store, config, rmcp, Users::Checked).await
     }
 
-    async fn launch(store: &Store, config: DurableSessionConfig, users: Users) -> Self {
+    /// A server with rmcp's own settings.
+    pub async fn start_with_rmcp(store: &Store, rmcp: StreamableHttpServerConfig) -> Self {
+        Self::launch(store, DurableSessionConfig::default(), rmcp, Users::Unchecked).await
+    }
+
+    async fn launch(
+        store: &Store,
+        config: DurableSessionConfig,
+        rmcp: StreamableHttpServerConfig,
+        users: Users,
+    ) -> Self {
         let script = Arc::new(Script::default());
         let sessions = Arc::new(DurableSessionManager::with_config(store, config));
         let stop = CancellationToken::new();
         let tools = Tools(script.clone());
-        let rmcp =
-            StreamableHttpServerConfig::default().with_cancellation_token(stop.child_token());
+        let rmcp = rmcp.with_cancellation_token(stop.child_token());
         let mut service = sessions.service(move || Ok(tools.clone()), rmcp);
         if users == Users::Checked {
             service = service.with_principal(|request| {
