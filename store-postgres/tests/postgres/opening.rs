@@ -8,7 +8,7 @@ use url::Url;
 use crate::scope::{Scope, append, fresh, stream};
 
 fn refusal(opened: mcp_event_store_core::Result<PostgresBackend>) -> Error {
-    opened.err().expect("should be refused")
+    opened.unwrap_err()
 }
 
 fn says(error: &Error, words: &str) {

@@ -66,7 +66,7 @@ async fn every_operation(scope: &Scope) {
     assert_eq!(backend.reclaim(1).await.unwrap(), 0);
     backend.usage().await.unwrap();
     let one = stream("s8", "n7");
-    let found = backend.find(&one).await.unwrap().expect("this stream is there");
+    let found = backend.find(&one).await.unwrap().unwrap();
     backend.read(&found.meta.key, 2, PageLimit::PAGE).await.unwrap().unwrap();
     backend.take_over(&found.meta.key).await.unwrap().unwrap();
     backend.close().await.unwrap();

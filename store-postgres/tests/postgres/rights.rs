@@ -19,7 +19,7 @@ async fn role_of(admin: Scope) -> (Scope, Scope, String) {
 }
 
 fn told(opened: Result<PostgresBackend>) -> String {
-    opened.err().expect("should be refused").to_string()
+    opened.unwrap_err().to_string()
 }
 
 #[tokio::test]

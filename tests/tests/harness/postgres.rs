@@ -30,10 +30,10 @@ pub(crate) struct Postgres<const POOLED: bool> {
 }
 
 /// The URL of the server, or of the pooler in front of it.
-async fn url_of(pooled: bool) -> Result<Url, HarnessError> {
+async fn url(by_pooler: bool) -> Result<Url, HarnessError> {
     static POOLER: OnceCell<PgBouncer> = OnceCell::const_new();
     let server = Server::shared().await?;
-    if !pooled {
+    if !by_pooler {
         return Ok(server.url().parse()?);
     }
     let pooler = POOLER.get_or_try_init(|| PgBouncer::own(server, "transaction")).await?;
@@ -87,7 +87,7 @@ impl<const POOLED: bool> Harness for Postgres<POOLED> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)?;
         let schema = format!("check_{:016x}", u64::from_be_bytes(random));
-        let mut url = url_of(POOLED).await?;
+        let mut url = self::url(POOLED).await?;
         let server = url.socket_addrs(|| Some(5432))?;
         let server: SocketAddr = *server.first().ok_or("the server's URL has no address")?;
         let proxy = Proxy::to(server, || {

@@ -98,8 +98,8 @@ mod tests {
             };
             assert!(!hear(&said).contains(&true));
             assert!(!hear(&bind(b"s2")).contains(&true));
-            let spotted = hear(&bind(b"s1"));
-            assert_eq!(spotted.iter().position(|end| *end), Some(spotted.len() - 1));
+            let ends = hear(&bind(b"s1"));
+            assert_eq!(ends.iter().position(|end| *end), Some(ends.len() - 1));
             assert!(hear(&message(b"Q", b"SELECT \"s\".\"append\"(1)\0")).contains(&true));
         }
     }
