@@ -7,4 +7,5 @@ pub(crate) mod link;
 pub(crate) mod memory;
 pub(crate) mod postgres;
 mod postgres_wire;
+pub(crate) mod redis;
 pub(crate) mod sqlite;

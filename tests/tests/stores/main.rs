@@ -45,3 +45,18 @@ mod postgres {
 mod pgbouncer {
     mcp_event_store_compliance::compliance_suite!(crate::harness::postgres::Pooled);
 }
+
+/// One server, with a connection that can be cut.
+mod redis {
+    mcp_event_store_compliance::compliance_suite!(crate::harness::redis::Redis, offers: [
+        reopen, second_instance, kill, cut, lose_tail, sessions, maintenance, leases, retention,
+        follow,
+    ]);
+}
+
+/// Three masters. Its members announce their own addresses, so that no proxy stands between.
+mod redis_cluster {
+    mcp_event_store_compliance::compliance_suite!(crate::harness::redis::RedisCluster, offers: [
+        reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
+    ]);
+}

@@ -1,0 +1,160 @@
+//! One connection to one server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mcp_event_store_core::{Error, Result};
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, TlsCertificates,
+};
+use tokio::time::timeout;
+
+use crate::config::RedisOptions;
+use crate::error::{refused, unreachable};
+use crate::target::{Address, Credentials, Target};
+
+/// How to connect to any server of a target.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    tls: Option<TlsCertificates>,
+    database: i64,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    client_name: Option<String>,
+}
+
+/// An open connection; clones share it.
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) connection: MultiplexedConnection,
+    /// Set as soon as the connection is known to be dead: nothing is sent into the void, so that
+    /// its outcome need not be called unknown.
+    closed: Arc<AtomicBool>,
+}
+
+impl Link {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Says that this connection is not to be used again.
+    pub(crate) fn abandon(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+impl Connector {
+    pub(crate) fn new(target: &Target, options: &RedisOptions) -> Result<Self> {
+        let tls = target.tls.then(|| certificates(options)).transpose()?;
+        Ok(Self {
+            tls,
+            database: target.database,
+            connect_timeout: options.connect_timeout,
+            response_timeout: options.response_timeout,
+            client_name: options.client_name.clone(),
+        })
+    }
+
+    /// The same, for servers that have no databases.
+    pub(crate) fn without_database(&self) -> Self {
+        Self { database: 0, ..self.clone() }
+    }
+
+    /// Connects and logs in.
+    pub(crate) async fn connect(&self, to: &Address, login: &Credentials) -> Result<Link> {
+        let closed = Arc::new(AtomicBool::new(false));
+        let noticed = closed.clone();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.response_timeout))
+            .set_push_sender(move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    noticed.store(true, Ordering::Release);
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        let client = self.client(to, login)?;
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        let mut connection = within(self.connect_timeout, connecting).await?.map_err(refused)?;
+        if let Some(name) = &self.client_name {
+            // A name is a courtesy: a user who may not set it does without.
+            let named = redis::cmd("CLIENT").arg("SETNAME").arg(name).to_owned();
+            if let Err(error) = named.exec_async(&mut connection).await {
+                tracing::debug!(%error, "the connection to Redis has no name");
+            }
+        }
+        Ok(Link { connection, closed })
+    }
+
+    /// Opens a connection that subscribes.
+    pub(crate) async fn subscribe(
+        &self,
+        to: &Address,
+        login: &Credentials,
+        channel: &str,
+    ) -> Result<PubSub> {
+        let client = self.client(to, login)?;
+        let subscribing = async {
+            let mut pubsub = client.get_async_pubsub().await?;
+            pubsub.subscribe(channel).await?;
+            Ok(pubsub)
+        };
+        within(self.connect_timeout, subscribing).await?.map_err(refused)
+    }
+
+    fn client(&self, to: &Address, login: &Credentials) -> Result<Client> {
+        let (host, port) = (to.host.clone(), to.port);
+        let address = match &self.tls {
+            None => ConnectionAddr::Tcp(host, port),
+            Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        };
+        // The newer protocol tells at once when the server hangs up.
+        let mut settings = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_db(self.database)
+            .set_skip_set_lib_name();
+        if let Some(user) = &login.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &login.password {
+            settings = settings.set_password(password);
+        }
+        let info: ConnectionInfo = address.into_connection_info().map_err(refused)?;
+        let info = info.set_redis_settings(settings);
+        match &self.tls {
+            None => Client::open(info).map_err(refused),
+            Some(certificates) => {
+                Client::build_with_tls(info, certificates.clone()).map_err(refused)
+            }
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, connecting: impl Future<Output = T>) -> Result<T> {
+    let late = |_| {
+        let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        unreachable(redis::RedisError::from(error))
+    };
+    timeout(limit, connecting).await.map_err(late)
+}
+
+/// The certificates to trust; also makes sure that there is cryptography.
+fn certificates(options: &RedisOptions) -> Result<TlsCertificates> {
+    // The process may have chosen a provider; if not, and another crate brings a second one, rustls
+    // would not know which to take.
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Another thread may be faster, which is just as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).map_err(|error| {
+            let reason = format!("{} cannot be read: {error}", path.display());
+            Error::invalid("redis.ca_file", reason)
+        })
+    };
+    let root_cert = options.ca_file.as_ref().map(read).transpose()?;
+    Ok(TlsCertificates { client_tls: None, root_cert })
+}

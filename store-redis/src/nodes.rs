@@ -1,0 +1,206 @@
+//! Which server serves which bucket, and the open connections to each.
+//!
+//! Routing is this crate's own, not the driver's: a driver that sends an append again after a lost
+//! connection would store it twice.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mcp_event_store_core::{Durability, Error, Result};
+
+use crate::cluster;
+use crate::config::RedisOptions;
+use crate::connect::{Connector, Link};
+use crate::keys::{BUCKETS, Bucket};
+use crate::sentinel;
+use crate::server::Demands;
+use crate::target::{Address, Mode, Target};
+
+/// What a connection is for: a large page must not hold up an append, nor `WAIT` a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Appends,
+    Others,
+}
+
+/// One server's connections. The locks guard connecting, so that a crowd of callers connects once.
+#[derive(Default)]
+struct Node {
+    lanes: [tokio::sync::Mutex<Option<Link>>; 2],
+}
+
+/// Who serves what, as last seen.
+struct Map {
+    /// Raised by every look around.
+    version: u64,
+    /// By bucket.
+    masters: Vec<Option<Address>>,
+}
+
+pub(crate) struct Nodes {
+    target: Target,
+    connector: Connector,
+    demands: Demands,
+    /// Guards the map alone; nothing awaits under it.
+    map: Mutex<Map>,
+    /// Guards the list of nodes alone; nothing awaits under it.
+    nodes: Mutex<HashMap<Address, Arc<Node>>>,
+    /// Held while looking around, so that a crowd of callers does it once.
+    looking: tokio::sync::Mutex<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Nodes {
+    /// Looks around and connects to every master.
+    pub(crate) async fn open(
+        target: Target,
+        options: &RedisOptions,
+        durability: Durability,
+    ) -> Result<Self> {
+        let nodes = Self {
+            connector: Connector::new(&target, options)?,
+            demands: Demands::new(durability, options),
+            map: Mutex::new(Map { version: 0, masters: vec![None; usize::from(BUCKETS)] }),
+            nodes: Mutex::default(),
+            looking: tokio::sync::Mutex::new(()),
+            target,
+        };
+        nodes.look_around(0).await?;
+        for master in nodes.masters() {
+            nodes.link(&master, Lane::Others).await?;
+        }
+        Ok(nodes)
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.target.mode == Mode::Cluster
+    }
+
+    /// The map's version and the server of `bucket`.
+    pub(crate) fn master_of(&self, bucket: Bucket) -> (u64, Option<Address>) {
+        let map = lock(&self.map);
+        (map.version, map.masters.get(usize::from(bucket)).cloned().flatten())
+    }
+
+    /// Every server, once.
+    pub(crate) fn masters(&self) -> Vec<Address> {
+        let mut masters: Vec<_> = lock(&self.map).masters.iter().flatten().cloned().collect();
+        masters.sort_unstable();
+        masters.dedup();
+        masters
+    }
+
+    /// Believes a redirection.
+    pub(crate) fn moved(&self, bucket: Bucket, asked: &Address, to: &str) {
+        let Some(master) = cluster::redirected(to, asked) else { return };
+        if let Some(place) = lock(&self.map).masters.get_mut(usize::from(bucket)) {
+            *place = Some(master);
+        }
+    }
+
+    /// An open connection to `address`, checked when it was opened.
+    pub(crate) async fn link(&self, address: &Address, lane: Lane) -> Result<Link> {
+        let node = lock(&self.nodes).entry(address.clone()).or_default().clone();
+        let mut link = node.lanes[lane as usize].lock().await;
+        if let Some(open) = link.as_ref().filter(|link| !link.is_closed()) {
+            return Ok(open.clone());
+        }
+        let opened = self.connector.connect(address, &self.target.credentials).await?;
+        self.demands.check(&opened, address).await?;
+        *link = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Finds out who serves what, unless someone did since `seen`.
+    pub(crate) async fn look_around(&self, seen: u64) -> Result<()> {
+        let _looking = self.looking.lock().await;
+        if lock(&self.map).version > seen {
+            return Ok(());
+        }
+        let masters = match &self.target.mode {
+            Mode::Single => vec![self.target.hosts.first().cloned(); usize::from(BUCKETS)],
+            Mode::Sentinel(name) => {
+                let (hosts, login) = (&self.target.hosts, &self.target.credentials);
+                let master = sentinel::find_master(&self.connector, hosts, login, name).await?;
+                vec![Some(master); usize::from(BUCKETS)]
+            }
+            Mode::Cluster => self.ask_cluster().await?,
+        };
+        let mut map = lock(&self.map);
+        (map.version, map.masters) = (map.version + 1, masters);
+        let known = &map.masters;
+        lock(&self.nodes).retain(|address, _| known.iter().flatten().any(|m| m == address));
+        Ok(())
+    }
+
+    async fn ask_cluster(&self) -> Result<Vec<Option<Address>>> {
+        let mut known = self.masters();
+        known.extend(self.target.hosts.iter().cloned());
+        let mut failure = None;
+        for node in known {
+            let connected = self.connector.connect(&node, &self.target.credentials).await;
+            let masters = match connected {
+                Ok(link) => cluster::masters(&link, &node).await,
+                Err(error) => Err(error),
+            };
+            match masters {
+                Ok(masters) if masters.iter().any(Option::is_some) => return Ok(masters),
+                Ok(_) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        let empty = || {
+            let message = "no node of the Redis cluster serves any slot: check `CLUSTER INFO`";
+            Error::Unavailable { message: message.into(), cause: None }
+        };
+        Err(failure.unwrap_or_else(empty))
+    }
+
+    /// Asks every server again what it promises, since an operator may have changed it; forgets
+    /// the connections of one that breaks it, so that nothing is appended there.
+    pub(crate) async fn check_again(&self) -> Result<()> {
+        if !matches!(self.target.mode, Mode::Single) {
+            let (seen, _) = self.master_of(0);
+            self.look_around(seen).await?;
+        }
+        for master in self.masters() {
+            let link = self.link(&master, Lane::Others).await?;
+            if let Err(error) = self.demands.check(&link, &master).await {
+                self.forget(&master).await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, address: &Address) {
+        let Some(node) = lock(&self.nodes).remove(address) else { return };
+        for lane in &node.lanes {
+            if let Some(link) = lane.lock().await.take() {
+                link.abandon();
+            }
+        }
+    }
+
+    /// Closes every connection.
+    pub(crate) fn close(&self) {
+        lock(&self.nodes).clear();
+    }
+
+    /// A connection that listens on `channel`.
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<redis::aio::PubSub> {
+        let (seen, _) = self.master_of(0);
+        let mut failure = Error::Closed;
+        for master in self.masters() {
+            match self.connector.subscribe(&master, &self.target.credentials, channel).await {
+                Ok(pubsub) => return Ok(pubsub),
+                Err(error) => failure = error,
+            }
+        }
+        self.look_around(seen).await?;
+        Err(failure)
+    }
+}

@@ -1,0 +1,84 @@
+//! The scripts: one an operation, each atomic. The server knows them by their SHA-1.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+/// A script as the server runs it.
+pub(crate) struct Script {
+    name: &'static str,
+    code: String,
+    sha: String,
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Script {
+    /// `flags` say what the server may run it for although it would refuse others: see
+    /// <https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags>. A script
+    /// without any is refused before it starts when memory is full, so that it is never cut off
+    /// in the middle.
+    fn new(name: &'static str, flags: &str, parts: &[&str]) -> Self {
+        let code = format!("#!lua{flags}\n{}", parts.join("\n"));
+        let sha = redis::Script::new(&code).get_hash().to_owned();
+        Self { name, code, sha }
+    }
+
+    /// Its text.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Its name on the server.
+    pub(crate) fn sha(&self) -> &str {
+        &self.sha
+    }
+}
+
+const COMMON: &str = include_str!("scripts/common.lua");
+const CHANGE: &str = include_str!("scripts/change.lua");
+const BURY: &str = include_str!("scripts/bury.lua");
+
+/// Reads only.
+const READS: &str = " flags=no-writes";
+/// Makes room, or writes too little to be refused for want of it.
+const FREES: &str = " flags=allow-oom";
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal, $flags:expr, [$($part:ident),*];)*) => {
+        $(pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
+            let parts = [$($part,)* include_str!(concat!("scripts/", $file, ".lua"))];
+            Script::new($file, $flags, &parts)
+        });)*
+    };
+}
+
+scripts! {
+    APPEND = "append", "", [COMMON, CHANGE];
+    STORE_SESSION = "store_session", "", [COMMON, CHANGE];
+    TOUCH = "touch", "", [COMMON];
+    FIND = "find", READS, [COMMON];
+    READ = "read", READS, [COMMON];
+    METAS = "metas", READS, [COMMON];
+    LIST_SESSION = "list_session", READS, [COMMON];
+    LARGE_SESSIONS = "large_sessions", READS, [COMMON];
+    PENDING = "pending", READS, [COMMON];
+    USAGE = "usage", READS, [COMMON];
+    NOW = "now", READS, [COMMON];
+    PROBE = "probe", FREES, [COMMON];
+    LOSE = "lose", FREES, [COMMON, CHANGE];
+    RENEW = "renew", FREES, [COMMON, CHANGE];
+    TAKE_OVER = "take_over", FREES, [COMMON, CHANGE];
+    DELETE_STREAM = "delete_stream", FREES, [COMMON, CHANGE];
+    DELETE_SESSION = "delete_session", FREES, [COMMON, CHANGE, BURY];
+    BURY_MORE = "bury_more", FREES, [COMMON, CHANGE, BURY];
+    USE_SESSION = "use_session", FREES, [COMMON, CHANGE];
+    FORGET_SESSIONS = "forget_sessions", FREES, [COMMON, CHANGE];
+    LIST = "list", FREES, [COMMON, CHANGE];
+    REMOVE = "remove", FREES, [COMMON, CHANGE];
+    RECLAIM = "reclaim", FREES, [COMMON, CHANGE, BURY];
+    CLAIM_SWEEP = "claim_sweep", FREES, [COMMON];
+}

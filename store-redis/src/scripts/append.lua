@@ -1,0 +1,137 @@
+-- Commits groups of events.
+--
+-- ARGV[2]  wake-up channel
+-- ARGV[3]  this instance
+-- ARGV[4…] for each group: '>HHBHc16HH' bucket (an index of KEYS), events, completes the stream (0
+--          or 1), leases, candidate key, lengths of session and name, then session and name; then
+--          its events, each as it is stored but for the stamp; then its leases: '>d' ttl, owner
+-- Answer   for each group '>c16ddd' key, first seq, stored at, reader epoch, or a number: why it
+--          was refused
+
+local COMPLETE, SESSION_DELETED, LIMIT_REACHED = 1, 2, 3
+local NO_TAG = string.rep('\0', 6)
+
+local function open_streams(p, session)
+  local open = 0
+  for _, key in ipairs(call('HVALS', p .. ':n:' .. session)) do
+    local m = load(p, key)
+    if m and m.complete == 0 and not is_expired(m) then open = open + 1 end
+  end
+  return open
+end
+
+-- Why no stream may be created in the session: SessionState::check_new_stream. The session's own
+-- count holds expired streams too, so it is believed only below the limit.
+local function refusal(p, session)
+  if session == '' then return nil end
+  local state = call('HMGET', p .. ':x:' .. session, 'd', 'o')
+  if state[1] and state[1] + tombstone_ttl > now then return SESSION_DELETED end
+  if max_streams >= 0 and tonumber(state[2] or 0) >= max_streams
+      and open_streams(p, session) >= max_streams then
+    return LIMIT_REACHED
+  end
+  if state[1] then
+    call('HDEL', p .. ':x:' .. session, 'd')
+    call('ZREM', p .. ':k', session)
+  end
+  return nil
+end
+
+local function new_stream(session, name, key)
+  return {key = key, session = session, name = name, owner = '', first = 1, last = 0, removed = 0,
+    total = 0, oldest = NONE, newest = now, active = now, expired = NONE, lease = NONE, epoch = 0,
+    guard = 0, complete = 0, tag = NO_TAG, removed_tag = NO_TAG}
+end
+
+-- StreamMeta::push_lease for each lease of the group, all of the same moment.
+local function take_leases(m, first, leases)
+  if m.complete == 1 then
+    m.lease, m.owner = NONE, ''
+    return
+  end
+  for at = first, first + leases - 1 do
+    local ttl, after = struct.unpack('>d', ARGV[at])
+    local owner = string.sub(ARGV[at], after)
+    if m.lease == NONE or m.owner == owner or m.lease <= now then
+      m.owner, m.lease = owner, now + ttl
+    end
+  end
+end
+
+-- Appends the group's events to the Redis stream; false if that is lost.
+local function push(p, m, first, events)
+  local key, create = p .. ':e:' .. m.key, m.last + 1 == m.first
+  m.newest, m.active = math.max(m.newest, now), math.max(m.active, now)
+  if m.oldest == NONE then m.oldest = m.newest end
+  for at = first, first + events - 1 do
+    local event = ARGV[at]
+    m.last = m.last + 1
+    m.total = m.total + #event - EVENT_HEAD + EVENT_OVERHEAD
+    m.tag = string.sub(event, 1, 6)
+    local value = struct.pack('>dd', m.newest, m.total) .. event
+    local added
+    if create then
+      added = redis.pcall('XADD', key, id(m.last), 'e', value)
+    else
+      added = redis.pcall('XADD', key, 'NOMKSTREAM', id(m.last), 'e', value)
+    end
+    if not added or added.err then return false end
+  end
+  return true
+end
+
+local function append(p, group, session, name, again)
+  local names = p .. ':n:' .. session
+  local key = call('HGET', names, name)
+  local m = key and load(p, key)
+  local forgotten = m and is_forgotten(m)
+  if m and m.complete == 1 and not forgotten then return COMPLETE end
+  local extends = m and not is_expired(m)
+  if not extends then
+    local refused = refusal(p, session)
+    if refused then return refused end
+  end
+  if key and not m then lose(p, session, name, key) end
+  if forgotten then drop(p, m) end
+  local creates = not m or forgotten
+  if creates then
+    m = new_stream(session, name, group.candidate)
+    call('HSET', names, name, m.key)
+    place(p, m, 'i')
+  end
+  local before = sums(m)
+  if creates then
+    before.open, before.bytes = 0, -own_bytes(m)
+  elseif not extends then
+    remove_all(p, m)
+    m.expired, m.lease, m.owner = NONE, NONE, ''
+  end
+  local first_seq = m.last + 1
+  if not push(p, m, group.first, group.events) then
+    if again then error('a new stream cannot be appended to') end
+    lose(p, session, name, m.key)
+    return append(p, group, session, name, true)
+  end
+  m.complete = group.completes
+  take_leases(m, group.first + group.events, group.leases)
+  local ttl = due_guard(m)
+  settle(p, m, before)
+  guard(p, m, ttl)
+  return struct.pack('>c16ddd', m.key, first_seq, m.newest, m.epoch)
+end
+
+local answers, names, at = {}, {}, 4
+while ARGV[at] do
+  local group, head = {}, ARGV[at]
+  local bucket, session, name, after
+  bucket, group.events, group.completes, group.leases, group.candidate, session, name, after =
+    struct.unpack('>HHBHc16HH', head)
+  group.first = at + 1
+  at = at + 1 + group.events + group.leases
+  local answer = append(KEYS[bucket], group, string.sub(head, after, after + session - 1),
+    string.sub(head, after + session))
+  answers[#answers + 1] = answer
+  if type(answer) == 'string' then names[#names + 1] = string.sub(head, after - 4) end
+end
+if #names > 0 then wake(table.concat(names)) end
+return answers

@@ -1,0 +1,5 @@
+-- The time.
+--
+-- Answer   milliseconds since the Unix epoch, with the clock's offset
+
+return now

@@ -1,0 +1,41 @@
+-- Uses every command that the other scripts use, so that a user who may not is told at once.
+--
+-- ARGV[2]  wake-up channel
+
+local p = KEYS[1] .. ':probe'
+local value, hash, sorted, set, stream, moved =
+  p .. ':v', p .. ':h', p .. ':s', p .. ':u', p .. ':e', p .. ':m'
+
+call('SET', value, '1', 'PX', 60000)
+call('GET', value)
+call('PEXPIRE', value, 60000)
+call('PERSIST', value)
+call('HSET', hash, 'a', 1)
+call('HINCRBY', hash, 'a', 1)
+call('HGET', hash, 'a')
+call('HMGET', hash, 'a', 'b')
+call('HEXISTS', hash, 'a')
+call('HVALS', hash)
+call('HSCAN', hash, 0, 'COUNT', 1)
+call('RENAME', hash, moved)
+call('HDEL', moved, 'a')
+call('ZADD', sorted, 1, 'a')
+call('ZCARD', sorted)
+call('ZCOUNT', sorted, 0, 1)
+call('ZRANGE', sorted, 0, -1)
+call('ZRANGEBYSCORE', sorted, 0, 1)
+call('ZREM', sorted, 'a')
+call('SADD', set, 'a')
+call('SCARD', set)
+call('SRANDMEMBER', set)
+call('SREM', set, 'a')
+call('XADD', stream, '1-0', 'a', 'b')
+call('XLEN', stream)
+call('XRANGE', stream, '-', '+')
+call('XREVRANGE', stream, '+', '-')
+call('XTRIM', stream, 'MINID', '2-0')
+call('PUBLISH', ARGV[2], '')
+call('EXISTS', value)
+call('DEL', value)
+call('UNLINK', stream)
+return 1

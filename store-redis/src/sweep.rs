@@ -1,0 +1,197 @@
+//! What a sweep removes, frees, sums up and claims.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use mcp_event_store_core::backend::{Removal, Remove, Version};
+use mcp_event_store_core::{Result, SessionId, Timestamp, Usage};
+
+use crate::call::{Call, Redis};
+use crate::error::malformed;
+use crate::keys::{Bucket, all_buckets, bucket_of_key, bucket_of_session};
+use crate::listing::packed_index;
+use crate::rows::{array, double, integer, millis, numbers, string, text_of, time, unsigned};
+use crate::scripts;
+
+/// The bucket that knows who sweeps.
+const CLAIM_BUCKET: Bucket = 0;
+
+/// Buckets in which this instance removed something that waits to be freed.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    /// Guards the set alone; nothing awaits under it.
+    buckets: Mutex<BTreeSet<Bucket>>,
+}
+
+impl Dirty {
+    pub(crate) fn add(&self, bucket: Bucket) {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket);
+    }
+
+    fn take(&self) -> Vec<Bucket> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *buckets).into_iter().collect()
+    }
+}
+
+/// Applies the removals that still fit; answers the events that each took.
+pub(crate) async fn remove(
+    redis: &Redis,
+    removals: &[Removal],
+    terms: &[u8],
+    dirty: &Dirty,
+) -> Result<Vec<Option<u64>>> {
+    let mut buckets: Vec<_> = removals.iter().map(|r| bucket_of_key(&r.key)).collect();
+    buckets.sort_unstable();
+    buckets.dedup();
+    let mut taken = vec![None; removals.len()];
+    for buckets in redis.chunks(&buckets) {
+        let place = |r: &Removal| buckets.binary_search(&bucket_of_key(&r.key)).ok();
+        let wanted = removals.iter().enumerate().filter_map(|(at, r)| Some((at, r, place(r)?)));
+        let wanted: Vec<_> = wanted.collect();
+        let mut call = Call::new(&scripts::REMOVE, 0);
+        for (_, removal, bucket) in &wanted {
+            call = call.arg(packed(removal, *bucket));
+        }
+        call.buckets = buckets.clone();
+        let answers = array(redis.run(&call, terms).await?)?;
+        if answers.len() != wanted.len() {
+            return Err(malformed("missing removals"));
+        }
+        for ((at, removal, _), answer) in wanted.into_iter().zip(answers) {
+            taken[at] = u64::try_from(integer(&answer)?).ok();
+            dirty.add(bucket_of_key(&removal.key));
+        }
+    }
+    Ok(taken)
+}
+
+/// A removal as `scripts/remove.lua` takes it.
+fn packed(removal: &Removal, bucket: usize) -> Vec<u8> {
+    let none = Version { last_seq: 0, active_at: Timestamp(0) };
+    let (what, at, unchanged) = match removal.what {
+        Remove::Prefix { through } => (0, double(through), none),
+        Remove::Whole { at, unchanged } => (1, time(at), unchanged),
+        Remove::Tombstone { unchanged } => (2, double(0), unchanged),
+    };
+    let mut packed = packed_index(bucket).to_vec();
+    packed.push(what);
+    packed.extend(removal.key.0);
+    packed.extend(at);
+    packed.extend(double(unchanged.last_seq));
+    packed.extend(time(unchanged.active_at));
+    packed
+}
+
+/// Those of `buckets` that have work of a kind: see `scripts/pending.lua`.
+pub(crate) async fn pending(
+    redis: &Redis,
+    buckets: &[Bucket],
+    kind: &str,
+    terms: &[u8],
+) -> Result<Vec<Bucket>> {
+    let args = [kind.as_bytes().to_vec()];
+    let answers = redis.run_everywhere(&scripts::PENDING, buckets, &args, terms).await?;
+    let mut found = Vec::new();
+    for (buckets, answer) in answers {
+        for at in array(answer)? {
+            let at = usize::try_from(unsigned(&at)?).unwrap_or(usize::MAX);
+            found.extend(buckets.get(at.wrapping_sub(1)));
+        }
+    }
+    Ok(found)
+}
+
+/// Frees at most `max_events` removed events; answers how many. Looks first where this instance
+/// removed something: most often a deletion has just been there.
+pub(crate) async fn reclaim(
+    redis: &Redis,
+    max_events: u64,
+    terms: &[u8],
+    dirty: &Dirty,
+) -> Result<u64> {
+    let freed = reclaim_in(redis, &dirty.take(), max_events, terms, dirty).await?;
+    if freed > 0 {
+        return Ok(freed);
+    }
+    let buckets = pending(redis, &all_buckets(), "g", terms).await?;
+    reclaim_in(redis, &buckets, max_events, terms, dirty).await
+}
+
+async fn reclaim_in(
+    redis: &Redis,
+    buckets: &[Bucket],
+    max_events: u64,
+    terms: &[u8],
+    dirty: &Dirty,
+) -> Result<u64> {
+    let mut freed = 0;
+    for buckets in redis.chunks(buckets) {
+        let mut more = true;
+        if freed < max_events {
+            let mut call = Call::new(&scripts::RECLAIM, 0).arg(text_of(max_events - freed));
+            call.buckets.clone_from(&buckets);
+            let [now_freed, left] = numbers(redis.run(&call, terms).await?)?;
+            freed += now_freed;
+            more = left > 0;
+        }
+        if more {
+            buckets.iter().for_each(|bucket| dirty.add(*bucket));
+        }
+    }
+    Ok(freed)
+}
+
+/// Sessions whose streams hold at least `min_bytes`, by bucket and then by name.
+pub(crate) async fn large_sessions(
+    redis: &Redis,
+    min_bytes: u64,
+    after: Option<SessionId>,
+    limit: usize,
+    terms: &[u8],
+) -> Result<Vec<(SessionId, u64)>> {
+    let args = [text_of(min_bytes).into_bytes()];
+    let buckets = all_buckets();
+    let answers = redis.run_everywhere(&scripts::LARGE_SESSIONS, &buckets, &args, terms).await?;
+    let mut sessions = Vec::new();
+    for (_, answer) in answers {
+        let mut parts = array(answer)?.into_iter();
+        while let (Some(session), Some(bytes)) = (parts.next(), parts.next()) {
+            sessions.push((SessionId::new(string(session)?)?, unsigned(&bytes)?));
+        }
+    }
+    let place = |session: &SessionId| (bucket_of_session(session), session.clone());
+    sessions.sort_unstable_by_key(|(session, _)| place(session));
+    let after = after.as_ref().map(place);
+    sessions.retain(|(session, _)| after.as_ref().is_none_or(|after| place(session) > *after));
+    sessions.truncate(limit);
+    Ok(sessions)
+}
+
+/// What is stored.
+pub(crate) async fn usage(redis: &Redis, terms: &[u8]) -> Result<Usage> {
+    let mut usage = Usage::default();
+    for (_, sums) in redis.run_everywhere(&scripts::USAGE, &all_buckets(), &[], terms).await? {
+        let [sessions, streams, tombstones, events, bytes] = numbers(sums)?;
+        usage.sessions += sessions;
+        usage.streams += streams;
+        usage.tombstones += tombstones;
+        usage.events += events;
+        usage.bytes += bytes;
+    }
+    Ok(usage)
+}
+
+/// Claims background sweeping; a `ttl` of zero gives it back.
+pub(crate) async fn claim(
+    redis: &Redis,
+    instance: &str,
+    ttl: Duration,
+    terms: &[u8],
+) -> Result<bool> {
+    let call = Call::new(&scripts::CLAIM_SWEEP, CLAIM_BUCKET)
+        .arg(instance)
+        .arg(text_of(millis(ttl)));
+    Ok(unsigned(&redis.run(&call, terms).await?)? > 0)
+}

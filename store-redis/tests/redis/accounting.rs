@@ -1,0 +1,244 @@
+//! Sums and indexes equal a count of what is there, whatever happened before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_event_store_core::{
+    Clock, Durability, Engine, EventStore, Lease, Maintenance, Message, NewEvent, Retention,
+    SessionId, SessionStore, Settings, StreamId, StreamRef,
+};
+use mcp_event_store_redis::{RedisBackend, RedisOptions};
+use mcp_event_store_test_servers::Redis;
+use proptest::prelude::*;
+use redis::aio::MultiplexedConnection;
+
+use crate::common::{connect, options};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append { session: u8, stream: u8, bytes: u16, completes: bool },
+    Renew { session: u8, stream: u8 },
+    Store { session: u8 },
+    DeleteStream { session: u8, stream: u8 },
+    DeleteSession { session: u8 },
+    Wait { seconds: u8 },
+    Sweep,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (session, stream) = (0..4_u8, 0..3_u8);
+    prop_oneof![
+        8 => (session.clone(), stream.clone(), 0..900_u16, prop::bool::weighted(0.2)).prop_map(
+            |(session, stream, bytes, completes)| Step::Append { session, stream, bytes, completes }
+        ),
+        1 => (session.clone(), stream.clone())
+            .prop_map(|(session, stream)| Step::Renew { session, stream }),
+        1 => session.clone().prop_map(|session| Step::Store { session }),
+        1 => (session.clone(), stream)
+            .prop_map(|(session, stream)| Step::DeleteStream { session, stream }),
+        1 => session.prop_map(|session| Step::DeleteSession { session }),
+        2 => (1..40_u8).prop_map(|seconds| Step::Wait { seconds }),
+        2 => Just(Step::Sweep),
+    ]
+}
+
+/// Session 0 stands for none.
+fn stream(session: u8, stream: u8) -> StreamRef {
+    let stream = StreamId::new(format!("stream-{stream}")).unwrap();
+    match session {
+        0 => StreamRef::sessionless(stream),
+        session => StreamRef::in_session(id(session), stream),
+    }
+}
+
+fn id(session: u8) -> SessionId {
+    SessionId::new(format!("session-{session}")).unwrap()
+}
+
+fn settings() -> Settings {
+    let seconds = |n| Some(Duration::from_secs(n));
+    let retention = Retention {
+        stream_ttl: seconds(60),
+        completed_stream_ttl: seconds(30),
+        event_ttl: seconds(45),
+        max_events_per_stream: Some(5),
+        max_bytes_per_stream: Some(2000),
+        max_total_bytes: Some(9000),
+        max_bytes_per_session: Some(3000),
+        tombstone_ttl: Duration::from_secs(40),
+        session_ttl: seconds(50),
+        sweep_every: None,
+    };
+    Settings { retention, durability: Durability::Relaxed, ..Settings::default() }
+}
+
+async fn run(url: &str, steps: &[Step]) {
+    let (clock, options) = (Clock::manual(), options());
+    let backend = RedisBackend::open(url, &options, Durability::Relaxed, clock.clone()).await;
+    let engine = Engine::open(backend.unwrap(), settings()).unwrap();
+    let mut connection = connect(url).await;
+    for step in steps {
+        apply(&engine, &clock, step).await;
+        compare(&mut connection, &options, &engine).await;
+    }
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(1000));
+        engine.sweep().await.unwrap();
+    }
+    compare(&mut connection, &options, &engine).await;
+    let left: Vec<String> = keys(&mut connection, &options).await.into_keys().collect();
+    let of_totals = |key: &String| key.ends_with(":t");
+    assert!(left.iter().all(of_totals), "left when all is forgotten: {left:?}");
+    engine.close().await.unwrap();
+}
+
+/// Applies `step`; a refusal (complete, deleted) is as good as a success here.
+async fn apply(engine: &Arc<Engine<RedisBackend>>, clock: &Clock, step: &Step) {
+    match *step {
+        Step::Append { session, stream: name, bytes, completes } => {
+            let message = Message::from_value(&"x".repeat(usize::from(bytes))).unwrap();
+            let event = NewEvent { completes_stream: completes, ..NewEvent::message(message) };
+            let _ = engine.store_event(&stream(session, name), event).await;
+        }
+        Step::Renew { session, stream: name } => {
+            let lease = Lease::new("owner", Duration::from_secs(20));
+            engine.renew(&stream(session, name), &lease).await.unwrap();
+        }
+        Step::Store { session } => {
+            let _ = engine.store(&id(session), Message::parse("{}").unwrap()).await;
+        }
+        Step::DeleteStream { session, stream: name } => {
+            engine.delete_stream(&stream(session, name)).await.unwrap();
+        }
+        Step::DeleteSession { session } => {
+            engine.delete_session(&id(session)).await.unwrap();
+        }
+        Step::Wait { seconds } => clock.advance(Duration::from_secs(u64::from(seconds))),
+        Step::Sweep => {
+            engine.sweep().await.unwrap();
+        }
+    }
+}
+
+/// What a bucket holds: sums as they are kept, and as they are counted.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Books {
+    totals: [i64; 2],
+    /// By session: bytes and open streams.
+    sessions: BTreeMap<Vec<u8>, [i64; 2]>,
+    /// By name of the index: stream keys.
+    indexes: BTreeMap<char, BTreeSet<Vec<u8>>>,
+    events: BTreeMap<Vec<u8>, i64>,
+}
+
+/// The store's keys: what follows their bucket, by gate and rest.
+async fn keys(
+    connection: &mut MultiplexedConnection,
+    options: &RedisOptions,
+) -> BTreeMap<String, Vec<u8>> {
+    let pattern = format!("{}*", options.key_prefix);
+    let keys: Vec<Vec<u8>> =
+        redis::cmd("KEYS").arg(pattern).query_async(connection).await.unwrap();
+    keys.into_iter().map(|key| (String::from_utf8_lossy(&key).into_owned(), key)).collect()
+}
+
+fn double(bytes: &[u8], at: usize) -> i64 {
+    #[allow(clippy::cast_possible_truncation)]
+    let number = f64::from_be_bytes(bytes[at * 8..at * 8 + 8].try_into().unwrap()) as i64;
+    number
+}
+
+const NONE: i64 = -(1 << 60);
+
+async fn compare(
+    connection: &mut MultiplexedConnection,
+    options: &RedisOptions,
+    engine: &Engine<RedisBackend>,
+) {
+    let keys = keys(connection, options).await;
+    let (mut kept, mut counted) = (Books::default(), Books::default());
+    for key in keys.values() {
+        let close = key.iter().position(|byte| *byte == b'}').unwrap();
+        let (gate, rest) = key.split_at(close + 1);
+        match &rest[1..2] {
+            b"t" => {
+                let sums: Vec<Option<i64>> =
+                    redis::cmd("HMGET").arg(key).arg(&["e", "b"]).query_async(connection).await.unwrap();
+                kept.totals[0] += sums[0].unwrap_or(0);
+                kept.totals[1] += sums[1].unwrap_or(0);
+            }
+            b"x" => {
+                let sums: Vec<Option<i64>> =
+                    redis::cmd("HMGET").arg(key).arg(&["b", "o"]).query_async(connection).await.unwrap();
+                let sums = [sums[0].unwrap_or(0), sums[1].unwrap_or(0)];
+                if sums != [0, 0] {
+                    kept.sessions.insert(rest[3..].to_vec(), sums);
+                }
+            }
+            index @ (b"i" | b"c" | b"d" | b"a") => {
+                let members: Vec<Vec<u8>> =
+                    redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query_async(connection).await.unwrap();
+                kept.indexes.entry(index[0] as char).or_default().extend(members);
+            }
+            b"m" => count(connection, key, gate, &rest[3..], &mut kept, &mut counted).await,
+            _ => {}
+        }
+    }
+    assert_eq!(kept, counted);
+    let usage = engine.usage().await.unwrap();
+    let told = [usage.events.cast_signed(), usage.bytes.cast_signed()];
+    assert_eq!(told, counted.totals);
+}
+
+/// Counts one stream.
+async fn count(
+    connection: &mut MultiplexedConnection,
+    key: &[u8],
+    gate: &[u8],
+    stream: &[u8],
+    kept: &mut Books,
+    counted: &mut Books,
+) {
+    let meta: Vec<u8> = redis::cmd("GET").arg(key).query_async(connection).await.unwrap();
+    let [first, last, removed, total, oldest] = [0, 1, 2, 3, 4].map(|at| double(&meta, at));
+    let (expired, complete) = (double(&meta, 7), meta[88] == 1);
+    let lengths = [101, 103].map(|at| usize::from(u16::from_be_bytes([meta[at], meta[at + 1]])));
+    let session = &meta[105..105 + lengths[0]];
+    let bytes = total - removed + i64::try_from(lengths[0] + lengths[1]).unwrap() + 256;
+    counted.totals[0] += last + 1 - first;
+    counted.totals[1] += bytes;
+    let state = if expired != NONE { 'd' } else if complete { 'c' } else { 'i' };
+    if !session.is_empty() {
+        let sums = counted.sessions.entry(session.to_vec()).or_default();
+        sums[0] += bytes;
+        sums[1] += i64::from(state == 'i');
+    }
+    counted.indexes.entry(state).or_default().insert(stream.to_vec());
+    if oldest != NONE {
+        counted.indexes.entry('a').or_default().insert(stream.to_vec());
+    }
+    kept.events.insert(stream.to_vec(), last + 1 - first);
+    let events = [gate, b":e:", stream].concat();
+    let from = format!("{first}-0");
+    let found: redis::Value =
+        redis::cmd("XRANGE").arg(events).arg(from).arg("+").query_async(connection).await.unwrap();
+    let redis::Value::Array(found) = found else { panic!("no array: {found:?}") };
+    counted.events.insert(stream.to_vec(), i64::try_from(found.len()).unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sums_equal_a_count(steps in prop::collection::vec(step(), 1..30)) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async { run(server().await, &steps).await });
+    }
+}
+
+/// One server for all cases.
+async fn server() -> &'static str {
+    static SERVER: tokio::sync::OnceCell<Redis> = tokio::sync::OnceCell::const_new();
+    SERVER.get_or_init(|| async { Redis::own(&[]).await.unwrap() }).await.url()
+}

@@ -1,0 +1,92 @@
+//! Servers that forget scripts, are killed, or run out of memory.
+
+use std::time::Duration;
+
+use mcp_event_store_core::{Error, EventStore, EventStoreExt, Maintenance};
+use mcp_event_store_redis::RedisOptions;
+use mcp_event_store_test_servers::Redis;
+
+use crate::common::{Appenders, command, event, open, options, stream};
+
+fn streams(count: usize) -> Vec<mcp_event_store_core::StreamRef> {
+    (0..count).map(|n| stream(&format!("session-{n}"), "a")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_survive_being_flushed() {
+    let server = Redis::own(&[]).await.unwrap();
+    let store = open(server.url(), &options()).await;
+    let appenders = Appenders::start(&store, streams(8));
+    for _ in 0..20 {
+        command(server.url(), &["SCRIPT", "FLUSH"]).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (stored, refused) = appenders.check(&store).await;
+    assert!(stored > 8 && refused == 0, "{stored} stored, {refused} refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_loses_and_doubles_nothing() {
+    let server = Redis::own(&[]).await.unwrap();
+    let store = open(server.url(), &options()).await;
+    let appenders = Appenders::start(&store, streams(8));
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.kill().await.unwrap();
+        server.start().await.unwrap();
+    }
+    let one = stream("session-0", "a");
+    crate::common::eventually("an append after the last start", || async {
+        store.store_event(&stream("other", "a"), event("x")).await.is_ok()
+    })
+    .await;
+    let (stored, _) = appenders.check(&store).await;
+    assert!(stored > 8, "{stored}");
+    assert!(!store.read_to_vec(&one).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_and_deletions_make_room() {
+    let server = Redis::own(&["--maxmemory-policy", "noeviction"]).await.unwrap();
+    let store = open(server.url(), &options()).await;
+    let (one, kept) = (stream("s", "a"), stream("s", "kept"));
+    store.store_event(&kept, event("kept")).await.unwrap();
+    for _ in 0..64 {
+        store.store_event(&one, event(&"x".repeat(64 * 1024))).await.unwrap();
+    }
+    command(server.url(), &["CONFIG", "SET", "maxmemory", "3mb"]).await;
+    let refused = store.store_event(&kept, event("refused")).await.unwrap_err();
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("maxmemory"), "{refused}");
+    let events = store.read_to_vec(&kept).await.unwrap();
+    assert_eq!(events.len(), 1, "a refused append changes nothing");
+    store.delete_stream(&one).await.unwrap();
+    crate::common::eventually("room", || async {
+        store.store_event(&kept, event("again")).await.is_ok()
+    })
+    .await;
+    let usage = store.usage().await.unwrap();
+    assert_eq!((usage.streams, usage.events), (1, 2));
+}
+
+#[tokio::test]
+async fn replicas_that_do_not_answer_make_the_outcome_unknown() {
+    let server = Redis::own(&[]).await.unwrap();
+    let options = RedisOptions {
+        wait_replicas: Some(1),
+        wait_timeout: Duration::from_millis(100),
+        retry_for: Duration::from_millis(100),
+        ..options()
+    };
+    let store = open(server.url(), &options).await;
+    let answer = store.store_event(&stream("s", "a"), event("lonely")).await;
+    assert!(matches!(answer, Err(Error::OutcomeUnknown { .. })), "{answer:?}");
+    let of = format!("127.0.0.1 {}", server.address().port());
+    let _replica =
+        Redis::own(&["--replicaof", &of, "--repl-diskless-sync-delay", "0"]).await.unwrap();
+    crate::common::eventually("a replica that has it", || async {
+        store.store_event(&stream("s", "b"), event("shared")).await.is_ok()
+    })
+    .await;
+    assert_eq!(store.read_to_vec(&stream("s", "a")).await.unwrap().len(), 1);
+}

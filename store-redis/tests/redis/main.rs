@@ -1,0 +1,12 @@
+//! The Redis backend against real servers: what the suite of all stores does not ask for.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod access;
+mod accounting;
+mod cluster;
+mod common;
+mod faults;
+mod losses;
+mod opening;
+mod sentinel;
