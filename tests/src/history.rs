@@ -7,6 +7,7 @@
 mod check;
 mod ends;
 mod order;
+mod readers;
 mod record;
 mod run;
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub(crate) struct Figures {
     pub(crate) follows: usize,
     pub(crate) taken_over: usize,
     pub(crate) expired: usize,
+    /// Of these, how many had been given events before.
+    pub(crate) overtaken: usize,
     pub(crate) unknown: usize,
 }
 
@@ -53,7 +55,10 @@ impl Figures {
             How::Join | How::TakeOver => self.follows += 1,
         }
         match reading.end {
-            End::Expired(_) => self.expired += 1,
+            End::Expired(_) => {
+                self.expired += 1;
+                self.overtaken += usize::from(!reading.seen.is_empty());
+            }
             End::Unknown => self.unknown += 1,
             End::Done if reading.how != How::Stored && !reading.saw_the_end() => {
                 self.taken_over += 1;

@@ -1,17 +1,20 @@
 //! The participants: appenders, readers, sweepers and a deleter on all instances at once.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mcp_event_store_core::{Error, EventId, Readers, ReplayMode, StoredEvent, StreamRef};
+use mcp_event_store_core::{EventId, StreamRef};
 use tokio::time::Instant;
 
-use super::record::{Action, End, History, How, Reading, Record, Recorder, Seen};
+use super::readers::{Pace, all_readers, open, promise, read};
+use super::record::{Action, End, History, How, Reading, Record, Recorder, Tick};
 use crate::context::{Ctx, keeping};
-use crate::failure::{Mismatch, Outcome, ensure};
+use crate::failure::{Outcome, ensure};
 use crate::follower::Follower;
 use crate::instance::Instance;
-use crate::tools::{lone, random, stream, text, texts, together};
+use crate::tools::{eventually, lone, padded, random, stream, text, together};
 
 /// Newest events kept of a stream: few, so that trimming overtakes readers.
 const CAP: u64 = 30;
@@ -19,11 +22,18 @@ const CAP: u64 = 30;
 /// Tasks that append, on each instance.
 const APPENDERS: usize = 2;
 
+/// Bytes of some messages: the kept events of a stream are several pages, between which a slow
+/// reader can be overtaken.
+const LARGE: usize = 60_000;
+
+/// Appends to a replay, at most.
+const APPENDS_A_REPLAY: u64 = 4;
+
 /// IDs from which readers choose: the newest ones, of which some are trimmed already.
 const KNOWN: usize = 120;
 
 /// The streams, and whether each is deleted now and then.
-fn streams() -> [(StreamRef, bool); 3] {
+pub(super) fn streams() -> [(StreamRef, bool); 3] {
     [(stream("s", "a"), false), (lone("a"), false), (stream("t", "a"), true)]
 }
 
@@ -37,25 +47,55 @@ pub(crate) struct Extent {
 }
 
 /// What all participants share.
-struct Stage {
-    recorder: Recorder,
+pub(super) struct Stage {
+    pub(super) recorder: Recorder,
     /// IDs that were given out lately. Guards the list; nothing awaits under it.
     known: Mutex<Vec<(usize, EventId)>>,
     appends: u64,
     until: Instant,
+    appended: AtomicU64,
+    replays: AtomicU64,
     /// Set when the appenders are done.
-    done: std::sync::atomic::AtomicBool,
+    done: AtomicBool,
+    /// The follows that are open, by the moment they were: their streams. Nothing awaits under it.
+    open: Mutex<HashMap<Tick, usize>>,
 }
 
 impl Stage {
-    fn goes_on(&self) -> bool {
-        !self.done.load(std::sync::atomic::Ordering::SeqCst)
+    pub(super) fn goes_on(&self) -> bool {
+        !self.done.load(Ordering::SeqCst)
     }
 
-    fn known(&self) -> Option<(usize, EventId)> {
+    pub(super) fn known(&self) -> Option<(usize, EventId)> {
         let known = self.known.lock().expect("no panic");
         let count = known.len() as u64;
         (count > 0).then(|| known[usize::try_from(random(count)).expect("few")].clone())
+    }
+
+    /// Notes that a follow of `stream` was opened.
+    pub(super) fn opened(&self, at: Tick, stream: usize) {
+        self.open.lock().expect("no panic").insert(at, stream);
+    }
+
+    /// Notes that the follow that was opened at that moment is over.
+    pub(super) fn ended(&self, opened: Tick) {
+        self.open.lock().expect("no panic").remove(&opened);
+    }
+
+    /// Waits while there were fewer replays than one to so many appends: a store that takes no
+    /// time would be done before anyone has read.
+    async fn let_readers_keep_up(&self) {
+        let appends = self.appended.fetch_add(1, Ordering::Relaxed) + 1;
+        while self.replays.load(Ordering::Relaxed) * APPENDS_A_REPLAY < appends
+            && Instant::now() < self.until
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Notes that a replay is over.
+    pub(super) fn replayed(&self) {
+        self.replays.fetch_add(1, Ordering::Relaxed);
     }
 
     fn learn(&self, stream: usize, id: EventId) {
@@ -77,16 +117,19 @@ pub(crate) async fn run(ctx: &Ctx, instances: usize, extent: Extent) -> Outcome<
         known: Mutex::default(),
         appends: extent.appends,
         until,
-        done: std::sync::atomic::AtomicBool::new(false),
+        appended: AtomicU64::new(0),
+        replays: AtomicU64::new(0),
+        done: AtomicBool::new(false),
+        open: Mutex::default(),
     });
-    let readers = tokio::spawn(readers(stage.clone(), stores.clone()));
+    let readers = tokio::spawn(all_readers(stage.clone(), stores.clone()));
     let upkeep = tokio::spawn(upkeep(stage.clone(), stores.clone()));
     let appenders = (0..APPENDERS * stores.len()).map(|n| {
         let (stage, store) = (stage.clone(), stores[n % stores.len()].clone());
         async move { append(&stage, &store, n).await }
     });
     let appended = together(appenders).await;
-    stage.done.store(true, std::sync::atomic::Ordering::SeqCst);
+    stage.done.store(true, Ordering::SeqCst);
     // The ends are not to be deleted.
     upkeep.await.expect("no panic")?;
     appended?.into_iter().collect::<Outcome<()>>()?;
@@ -105,6 +148,7 @@ async fn append(stage: &Stage, store: &Instance, task: usize) -> Outcome {
         // Mostly the first stream, so that trimming overtakes its readers.
         let at = [0, 0, 0, 1, 1, 2][usize::try_from(random(6)).expect("small")];
         append_one(stage, store, at, format!("{task}/{n}"), false).await?;
+        stage.let_readers_keep_up().await;
     }
     Ok(())
 }
@@ -115,31 +159,68 @@ async fn append_one(
     at: usize,
     name: String,
     completes: bool,
-) -> Outcome {
+) -> Outcome<EventId> {
     let from = stage.recorder.now();
-    let mut event = text(&name);
+    let mut event = if random(4) == 0 { padded(format!("{name} "), LARGE) } else { text(&name) };
     event.completes_stream = completes;
     let id = store.try_append(&streams()[at].0, event).await??;
     let to = stage.recorder.now();
     let action = Action::Append { text: name, id: id.as_str().to_owned() };
     stage.recorder.note(Record { stream: at, from, to, action });
-    stage.learn(at, id);
+    stage.learn(at, id.clone());
+    Ok(id)
+}
+
+/// Completes the streams, so that every follow ends; those that are never deleted after a last
+/// take-over, which all older follows have to notice before anything new comes (F7).
+async fn finish(stage: &Stage, stores: &[Instance]) -> Outcome {
+    for (at, (_, deletable)) in streams().into_iter().enumerate() {
+        if !deletable {
+            take_over(stage, &stores[at % stores.len()], at).await?;
+        }
+        append_one(stage, &stores[at % stores.len()], at, format!("end/{at}"), true).await?;
+    }
     Ok(())
 }
 
-/// Completes the streams, so that every follow ends.
-async fn finish(stage: &Stage, stores: &[Instance]) -> Outcome {
-    for at in 0..streams().len() {
-        append_one(stage, &stores[at % stores.len()], at, format!("end of {at}"), true).await?;
-    }
+async fn take_over(stage: &Stage, store: &Instance, at: usize) -> Outcome {
+    let last = append_one(stage, store, at, format!("take-over/{at}"), false).await?;
+    let from = stage.recorder.now();
+    let taker = open(store, at, Some(&last), How::TakeOver).await??;
+    let to = stage.recorder.now();
+    let older_ended = || {
+        let open = stage.open.lock().expect("no panic");
+        let older = open.iter().any(|(opened, stream)| *stream == at && *opened < from);
+        async move { Outcome::Ok(!older) }
+    };
+    eventually(store.patience, "the end of every follow before a take-over", older_ended).await?;
+    stage.recorder.note(Record {
+        stream: at,
+        from,
+        to,
+        action: Action::Read(unread(&last, &taker, to)),
+    });
     Ok(())
+}
+
+/// The reading of a follow that was dropped before it gave anything.
+fn unread(last: &EventId, follower: &Follower, at: Tick) -> Reading {
+    Reading {
+        after: Some(last.as_str().to_owned()),
+        how: How::TakeOver,
+        promised: promise(follower),
+        seen: Vec::new(),
+        began: at,
+        end: End::Dropped,
+        ended: at,
+    }
 }
 
 /// A last replay on each instance, when all is said and done.
 async fn look_once_more(stage: &Stage, stores: &[Instance]) -> Outcome {
     for store in stores {
         for at in 0..streams().len() {
-            read(stage, store, at, None, How::Stored, usize::MAX).await?;
+            read(stage, store, at, None, How::Stored, Pace::ALL).await?;
         }
     }
     Ok(())
@@ -153,7 +234,7 @@ async fn upkeep(stage: Arc<Stage>, stores: Vec<Instance>) -> Outcome {
             async move { store.sweep().await.map(|_| ()) }
         };
         together(stores.iter().map(sweep)).await?.into_iter().collect::<Outcome<()>>()?;
-        if random(8) == 0 {
+        if random(3) == 0 {
             let on = usize::try_from(random(stores.len() as u64)).expect("few");
             for (at, (name, _)) in streams().iter().enumerate().filter(|(_, (_, del))| *del) {
                 let from = stage.recorder.now();
@@ -165,172 +246,6 @@ async fn upkeep(stage: Arc<Stage>, stores: Vec<Instance>) -> Outcome {
         tokio::time::sleep(Duration::from_millis(3 + random(10))).await;
     }
     Ok(())
-}
-
-/// Those who replay again and again, those who follow for a while, and those who follow to the end
-/// and are taken over.
-async fn readers(stage: Arc<Stage>, stores: Vec<Instance>) -> Outcome {
-    let mut tasks = Vec::new();
-    for (n, store) in stores.iter().enumerate() {
-        let replay = (stage.clone(), store.clone());
-        tasks.push(tokio::spawn(async move { replays(&replay.0, &replay.1).await }));
-        let short = (stage.clone(), store.clone());
-        tasks.push(tokio::spawn(async move { short_follows(&short.0, &short.1).await }));
-        for at in 0..streams().len() {
-            let long = (stage.clone(), store.clone());
-            let how = if n == 0 { How::Join } else { How::TakeOver };
-            tasks.push(tokio::spawn(async move { long_follows(&long.0, &long.1, at, how).await }));
-        }
-    }
-    for task in tasks {
-        task.await.expect("no panic")?;
-    }
-    Ok(())
-}
-
-async fn replays(stage: &Stage, store: &Instance) -> Outcome {
-    while stage.goes_on() {
-        match stage.known() {
-            Some((at, id)) if random(4) > 0 => {
-                read(stage, store, at, Some(id), How::Stored, usize::MAX).await?;
-            }
-            _ => {
-                let at = usize::try_from(random(streams().len() as u64)).expect("few");
-                read(stage, store, at, None, How::Stored, usize::MAX).await?;
-            }
-        }
-        tokio::task::yield_now().await;
-    }
-    Ok(())
-}
-
-async fn short_follows(stage: &Stage, store: &Instance) -> Outcome {
-    while stage.goes_on() {
-        let Some((at, id)) = stage.known() else {
-            tokio::task::yield_now().await;
-            continue;
-        };
-        let events = usize::try_from(random(40)).expect("small");
-        read(stage, store, at, Some(id), How::Join, events).await?;
-    }
-    Ok(())
-}
-
-/// Follows one stream; when that ends, comes back with the last ID, or from the start.
-async fn long_follows(stage: &Stage, store: &Instance, at: usize, how: How) -> Outcome {
-    let mut last = None;
-    loop {
-        // A take-over now and then: who joins is taken over by others too.
-        let how = if random(3) == 0 { how } else { How::Join };
-        let (end, seen) = read(stage, store, at, last.clone(), how, usize::MAX).await?;
-        let is_over = seen.last().is_some_and(|event| event.completes_stream);
-        last = match (end, seen.last()) {
-            (End::Unknown, _) => None,
-            (End::Expired(resume_after), _) => Some(EventId::new(resume_after)),
-            (End::Done, None) if !stage.goes_on() => return Ok(()),
-            (_, seen) => seen.map(|event| event.id.clone()).or(last),
-        };
-        if is_over {
-            return Ok(());
-        }
-        // What a client waits before it comes back; else they would do nothing but take over.
-        tokio::time::sleep(Duration::from_millis(2 + random(20))).await;
-    }
-}
-
-/// Reads, takes down what it saw, and says how it ended.
-async fn read(
-    stage: &Stage,
-    store: &Instance,
-    at: usize,
-    after: Option<EventId>,
-    how: How,
-    events: usize,
-) -> Outcome<(End, Vec<StoredEvent>)> {
-    let from = stage.recorder.now();
-    let opened = open(store, at, after.as_ref(), how).await?;
-    let to = stage.recorder.now();
-    let mut reading = Reading {
-        after: after.map(|id| id.as_str().to_owned()),
-        how,
-        promised: 0,
-        seen: Vec::new(),
-        began: to,
-        end: End::Dropped,
-        ended: to,
-    };
-    let mut seen = Vec::new();
-    match opened {
-        Err(error) => reading.end = end_with(Some(error))?,
-        Ok(mut follower) => {
-            reading.promised = promise(&follower);
-            let (first, mut error) = follower.rest_of(events.min(1)).await?;
-            reading.began = stage.recorder.now();
-            seen.extend(first);
-            if error.is_none() && seen.len() == 1 {
-                let (rest, last) = follower.rest_of(events - 1).await?;
-                seen.extend(rest);
-                error = last;
-            }
-            if seen.len() < events {
-                reading.end = end_with(error)?;
-            }
-        }
-    }
-    reading.seen = as_seen(&seen);
-    reading.ended = stage.recorder.now();
-    let end = reading.end.clone();
-    stage.recorder.note(Record { stream: at, from, to, action: Action::Read(reading) });
-    Ok((end, seen))
-}
-
-async fn open(
-    store: &Instance,
-    at: usize,
-    after: Option<&EventId>,
-    how: How,
-) -> Outcome<Result<Follower, Error>> {
-    let name = &streams()[at].0;
-    let readers = if how == How::TakeOver { Readers::TakeOver } else { Readers::Join };
-    let mode = match how {
-        How::Stored => ReplayMode::Stored,
-        How::Join | How::TakeOver => ReplayMode::Follow { at_most: None, readers },
-    };
-    match after {
-        Some(id) => store.try_follow(name.scope(), id, mode).await,
-        None => store.try_follow_from_start(name, mode).await,
-    }
-}
-
-fn promise(follower: &Follower) -> u64 {
-    match follower.verdict {
-        mcp_event_store_core::Verdict::CaughtUp => 0,
-        mcp_event_store_core::Verdict::Recovered { events } => events,
-    }
-}
-
-fn end_with(error: Option<Error>) -> Outcome<End> {
-    match error {
-        None => Ok(End::Done),
-        Some(Error::UnknownEvent) => Ok(End::Unknown),
-        Some(Error::EventsExpired { resume_after, .. }) => {
-            Ok(End::Expired(resume_after.as_str().to_owned()))
-        }
-        Some(other) => {
-            let expected = "an end, UnknownEvent or EventsExpired";
-            Err(Mismatch::new(expected, format!("{other:?}")))
-        }
-    }
-}
-
-fn as_seen(events: &[StoredEvent]) -> Vec<Seen> {
-    let seen = |(event, text): (&StoredEvent, String)| Seen {
-        id: event.id.as_str().to_owned(),
-        seq: event.seq,
-        text,
-        completes: event.completes_stream,
-    };
-    events.iter().zip(texts(events)).map(seen).collect()
 }
 
 /// Fails unless enough happened at once for the history to mean something.

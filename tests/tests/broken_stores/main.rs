@@ -16,6 +16,7 @@ mod deletion;
 mod follow;
 mod forgetful;
 mod lease;
+mod proofs;
 mod replay;
 mod retention;
 
