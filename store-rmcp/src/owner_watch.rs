@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_event_store_core::{LeaseState, NewEvent, Result, StreamRef};
+use mcp_event_store_core::{Error, LeaseState, NewEvent, Result, StreamRef};
 use rmcp::model::RequestId;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -37,13 +37,18 @@ async fn watch(context: Arc<Context>, stream: StreamRef, request: RequestId) {
         match context.events.renew(&stream, &lease).await {
             Ok(LeaseState::Other { remaining }) => sleep(remaining.max(LEAST)).await,
             Ok(LeaseState::Held) => match end(&context, &stream, request.clone()).await {
-                Err(error) if error.is_retryable() => sleep(PAUSE).await,
+                Err(error) if may_pass(&error) => sleep(PAUSE).await,
                 _ => return,
             },
-            Err(error) if error.is_retryable() => sleep(PAUSE).await,
+            Err(error) if may_pass(&error) => sleep(PAUSE).await,
             Ok(LeaseState::Complete | LeaseState::Gone) | Err(_) => return,
         }
     }
+}
+
+/// Whether to look again. An end that may be stored already does no harm: a second is refused.
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. })
 }
 
 async fn end(context: &Context, stream: &StreamRef, request: RequestId) -> Result<()> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mcp_event_store_core::{Lease, NewEvent, SessionId, StreamId, StreamRef};
+use mcp_event_store_core::{Lease, NewEvent, SessionId, Store, StreamId, StreamRef};
 use mcp_event_store_rmcp::DurableSessionConfig;
 
-use crate::support::{Client, Place, Server, briefs, eventually};
+use crate::support::{Client, Fault, Mode, Place, Server, briefs, eventually};
 
 on_every_store!(
     c07_another_instance_follows_a_running_call_live,
@@ -17,6 +17,7 @@ on_every_store!(
     a_silent_call_is_not_taken_for_dead,
     a_long_silent_call_is_neither_swept_nor_evicted,
     a_call_whose_server_died_ends_with_an_error,
+    a_dead_servers_call_ends_though_storing_its_end_fails_at_first,
     a_stopped_server_deletes_nothing,
 );
 
@@ -93,27 +94,48 @@ async fn a_silent_call_is_not_taken_for_dead(place: Place) {
     assert_eq!(briefs(&resumed.rest().await), ["result"]);
 }
 
-async fn a_call_whose_server_died_ends_with_an_error(place: Place) {
-    let store = place.open().await;
-    let server = Server::start(&store).await;
-    let client = Client::connect(&server).await;
-    // What an instance leaves behind that was killed in mid-call.
+/// Stores what an instance leaves behind that was killed in mid-call; its event's ID.
+async fn left_behind(store: &Store, client: &Client) -> String {
     let stream = StreamRef::in_session(
         SessionId::new(&client.session).unwrap(),
         StreamId::new("request/5f0c9a52-0000-4000-8000-000000000000/\"call-9\"").unwrap(),
     );
     let lease = Lease::new("a dead instance", Duration::from_millis(400));
     let priming = NewEvent::priming(Duration::from_secs(1)).with_lease(lease);
-    let id = store.events().store_event(&stream, priming).await.unwrap();
-    let mut first = client.resume(id.as_str()).await;
+    store.events().store_event(&stream, priming).await.unwrap().as_str().to_owned()
+}
+
+async fn a_call_whose_server_died_ends_with_an_error(place: Place) {
+    let store = place.open().await;
+    let server = Server::start(&store).await;
+    let client = Client::connect(&server).await;
+    let id = left_behind(&store, &client).await;
+    let mut first = client.resume(&id).await;
     first.take(1).await;
-    let events = client.resume(id.as_str()).await.rest().await;
+    let events = client.resume(&id).await.rest().await;
     assert_eq!(briefs(&events), ["-", "error"]);
     let error = events[1].json();
     assert_eq!(error["id"], "call-9");
     assert_eq!(error["error"]["data"]["reason"], "interrupted");
-    let again = client.resume(id.as_str()).await.rest().await;
+    let again = client.resume(&id).await.rest().await;
     assert_eq!(again[1..], events[1..], "once");
+}
+
+async fn a_dead_servers_call_ends_though_storing_its_end_fails_at_first(place: Place) {
+    for failure in [Mode::Fail, Mode::Lose] {
+        let (fault, store) = Fault::over(&place.open().await);
+        let server = Server::start(&store).await;
+        let client = Client::connect(&server).await;
+        let id = left_behind(&store, &client).await;
+        let mut resumed = client.resume(&id).await;
+        resumed.take(1).await;
+        fault.appends(failure);
+        // Until the lease has lapsed and the first try has failed; nothing shows it from outside.
+        let early = tokio::time::timeout(Duration::from_millis(900), resumed.next()).await;
+        assert!(early.is_err(), "{early:?}");
+        fault.appends(Mode::Work);
+        assert_eq!(briefs(&resumed.rest().await), ["error"]);
+    }
 }
 
 async fn a_stopped_server_deletes_nothing(place: Place) {

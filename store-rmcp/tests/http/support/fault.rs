@@ -20,6 +20,8 @@ pub enum Mode {
     Stall,
     /// They fail with `Unavailable`.
     Fail,
+    /// They fail with `OutcomeUnknown`, and nothing is stored.
+    Lose,
 }
 
 #[derive(Clone, Debug)]
@@ -74,7 +76,10 @@ impl Faulty {
             Mode::Fail => {
                 Err(Error::unavailable("out of order", std::io::Error::other("told to fail")))
             }
-            _ => Ok(()),
+            Mode::Lose => {
+                Err(Error::outcome_unknown("connection lost", std::io::Error::other("told to")))
+            }
+            Mode::Work | Mode::Stall => Ok(()),
         }
     }
 
