@@ -138,8 +138,7 @@ impl Backend for RedisBackend {
 
     async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>> {
         let terms = self.terms(settings);
-        let results =
-            append::append(&self.redis, groups, settings, &terms, &self.waker()).await?;
+        let results = append::append(&self.redis, groups, settings, &terms, &self.waker()).await?;
         self.note_unconfirmed(groups, &results);
         Ok(results)
     }

@@ -124,10 +124,9 @@ pub(crate) fn refused(error: RedisError) -> Error {
              lists",
             error,
         ),
-        "WRONGTYPE" => Error::backend(
-            "a key in Redis is not of this store: choose another key_prefix",
-            error,
-        ),
+        "WRONGTYPE" => {
+            Error::backend("a key in Redis is not of this store: choose another key_prefix", error)
+        }
         _ if error.kind() == redis::ErrorKind::AuthenticationFailed => Error::backend(
             "Redis refuses the user or password: check both, and that the user is on",
             error,

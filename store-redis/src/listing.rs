@@ -33,9 +33,8 @@ pub(crate) async fn candidates(
     limit: usize,
     terms: &[u8],
 ) -> Result<(Vec<StreamMeta>, Option<Cursor>)> {
-    let place = |cursor: Cursor| -> Result<Place> {
-        Ok((cursor.at, Reader::new(&cursor.id).key()?))
-    };
+    let place =
+        |cursor: Cursor| -> Result<Place> { Ok((cursor.at, Reader::new(&cursor.id).key()?)) };
     let after: Option<Place> = after.map(place).transpose()?;
     let (mut places, complete_to) = match which {
         Candidates::OfSession(session) => of_session(redis, session, "0", terms).await?,
@@ -47,13 +46,11 @@ pub(crate) async fn candidates(
     let found = places.len();
     places.retain(|place| complete_to.is_none_or(|to| *place <= to));
     places.truncate(limit);
-    let next = places.last().filter(|_| places.len() < found).map(|(at, key)| Cursor {
-        at: *at,
-        id: Arc::from(key.0),
-    });
-    let next = next.or_else(|| {
-        complete_to.map(|(at, key)| Cursor { at, id: Arc::from(key.0) })
-    });
+    let next = places
+        .last()
+        .filter(|_| places.len() < found)
+        .map(|(at, key)| Cursor { at: *at, id: Arc::from(key.0) });
+    let next = next.or_else(|| complete_to.map(|(at, key)| Cursor { at, id: Arc::from(key.0) }));
     Ok((metas(redis, &places, terms).await?, next))
 }
 
@@ -75,9 +72,8 @@ async fn everywhere(
         Candidates::Large(bytes) => ("ic", all(), *bytes),
         _ => ("ic", all(), 0),
     };
-    let (from, from_key) = after.map_or((String::new(), Vec::new()), |(at, key)| {
-        (at.to_string(), key.0.to_vec())
-    });
+    let (from, from_key) =
+        after.map_or((String::new(), Vec::new()), |(at, key)| (at.to_string(), key.0.to_vec()));
     let args = [
         sets.as_bytes().to_vec(),
         until.into_bytes(),

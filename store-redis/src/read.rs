@@ -7,7 +7,9 @@ use redis::Value;
 use crate::call::{Call, Redis};
 use crate::error::malformed;
 use crate::keys::{bucket_of, bucket_of_key};
-use crate::rows::{Reader, array, bytes, event_from, integer, meta_from, session_text, text_of, unsigned};
+use crate::rows::{
+    Reader, array, bytes, event_from, integer, meta_from, session_text, text_of, unsigned,
+};
 use crate::scripts;
 
 /// A stream by its name.

@@ -190,8 +190,7 @@ pub(crate) async fn claim(
     ttl: Duration,
     terms: &[u8],
 ) -> Result<bool> {
-    let call = Call::new(&scripts::CLAIM_SWEEP, CLAIM_BUCKET)
-        .arg(instance)
-        .arg(text_of(millis(ttl)));
+    let call =
+        Call::new(&scripts::CLAIM_SWEEP, CLAIM_BUCKET).arg(instance).arg(text_of(millis(ttl)));
     Ok(unsigned(&redis.run(&call, terms).await?)? > 0)
 }

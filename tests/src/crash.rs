@@ -26,8 +26,8 @@ const ROUNDS: &str = "MCP_EVENT_STORE_TEST_CRASH_ROUNDS";
 /// Rounds with a process that is killed.
 const KILLS: u64 = 50;
 
-/// Rounds with a server that is killed: it takes a while to start.
-const SERVER_KILLS: u64 = 25;
+/// Rounds with a server that is killed.
+const SERVER_KILLS: u64 = 50;
 
 /// Rounds with a cut.
 const CUTS: u64 = 100;

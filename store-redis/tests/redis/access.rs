@@ -77,7 +77,10 @@ fn certificates() -> (tempfile::TempDir, Vec<(String, Vec<u8>)>) {
     std::fs::write(path.join("ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost").unwrap();
     openssl(path, "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca");
     openssl(path, "req -newkey rsa:2048 -nodes -keyout key.pem -out csr -subj /CN=localhost");
-    openssl(path, "x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -extfile ext");
+    openssl(
+        path,
+        "x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -extfile ext",
+    );
     let files = ["ca.pem", "cert.pem", "key.pem"];
     let read = |name: &str| (name.to_owned(), std::fs::read(path.join(name)).unwrap());
     let files = files.map(read).to_vec();
@@ -88,16 +91,23 @@ fn certificates() -> (tempfile::TempDir, Vec<(String, Vec<u8>)>) {
 async fn tls_with_an_authority_of_ones_own() {
     let (directory, files) = certificates();
     let args = [
-        "--tls-port", "{port1}", "--tls-cert-file", "{dir}/cert.pem", "--tls-key-file",
-        "{dir}/key.pem", "--tls-ca-cert-file", "{dir}/ca.pem", "--tls-auth-clients", "no",
+        "--tls-port",
+        "{port1}",
+        "--tls-cert-file",
+        "{dir}/cert.pem",
+        "--tls-key-file",
+        "{dir}/key.pem",
+        "--tls-ca-cert-file",
+        "{dir}/ca.pem",
+        "--tls-auth-clients",
+        "no",
     ];
     let args = args.map(str::to_owned).to_vec();
     let options_of_server =
         ServerOptions { args, files, more_ports: 1, ..ServerOptions::default() };
     let server = Redis::own_with(options_of_server).await.unwrap();
     let url = format!("rediss://127.0.0.1:{}", server.ports()[1]);
-    let trusting =
-        RedisOptions { ca_file: Some(directory.path().join("ca.pem")), ..options() };
+    let trusting = RedisOptions { ca_file: Some(directory.path().join("ca.pem")), ..options() };
     let store = open(&url, &trusting).await;
     let one = stream("s", "a");
     store.store_event(&one, event("first")).await.unwrap();

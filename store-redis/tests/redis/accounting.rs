@@ -138,8 +138,7 @@ async fn keys(
     options: &RedisOptions,
 ) -> BTreeMap<String, Vec<u8>> {
     let pattern = format!("{}*", options.key_prefix);
-    let keys: Vec<Vec<u8>> =
-        redis::cmd("KEYS").arg(pattern).query_async(connection).await.unwrap();
+    let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(pattern).query_async(connection).await.unwrap();
     keys.into_iter().map(|key| (String::from_utf8_lossy(&key).into_owned(), key)).collect()
 }
 
@@ -163,22 +162,35 @@ async fn compare(
         let (gate, rest) = key.split_at(close + 1);
         match &rest[1..2] {
             b"t" => {
-                let sums: Vec<Option<i64>> =
-                    redis::cmd("HMGET").arg(key).arg(&["e", "b"]).query_async(connection).await.unwrap();
+                let sums: Vec<Option<i64>> = redis::cmd("HMGET")
+                    .arg(key)
+                    .arg(&["e", "b"])
+                    .query_async(connection)
+                    .await
+                    .unwrap();
                 kept.totals[0] += sums[0].unwrap_or(0);
                 kept.totals[1] += sums[1].unwrap_or(0);
             }
             b"x" => {
-                let sums: Vec<Option<i64>> =
-                    redis::cmd("HMGET").arg(key).arg(&["b", "o"]).query_async(connection).await.unwrap();
+                let sums: Vec<Option<i64>> = redis::cmd("HMGET")
+                    .arg(key)
+                    .arg(&["b", "o"])
+                    .query_async(connection)
+                    .await
+                    .unwrap();
                 let sums = [sums[0].unwrap_or(0), sums[1].unwrap_or(0)];
                 if sums != [0, 0] {
                     kept.sessions.insert(rest[3..].to_vec(), sums);
                 }
             }
             index @ (b"i" | b"c" | b"d" | b"a") => {
-                let members: Vec<Vec<u8>> =
-                    redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query_async(connection).await.unwrap();
+                let members: Vec<Vec<u8>> = redis::cmd("ZRANGE")
+                    .arg(key)
+                    .arg(0)
+                    .arg(-1)
+                    .query_async(connection)
+                    .await
+                    .unwrap();
                 kept.indexes.entry(index[0] as char).or_default().extend(members);
             }
             b"m" => count(connection, key, gate, &rest[3..], &mut kept, &mut counted).await,
@@ -208,7 +220,13 @@ async fn count(
     let bytes = total - removed + i64::try_from(lengths[0] + lengths[1]).unwrap() + 256;
     counted.totals[0] += last + 1 - first;
     counted.totals[1] += bytes;
-    let state = if expired != NONE { 'd' } else if complete { 'c' } else { 'i' };
+    let state = if expired != NONE {
+        'd'
+    } else if complete {
+        'c'
+    } else {
+        'i'
+    };
     if !session.is_empty() {
         let sums = counted.sessions.entry(session.to_vec()).or_default();
         sums[0] += bytes;

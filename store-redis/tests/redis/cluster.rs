@@ -53,11 +53,8 @@ async fn a_master_dies_and_its_replica_takes_over() {
     cluster.nodes()[master].kill().await.unwrap();
     // A store that does not wait: the new master has no replica.
     let key_prefix = waiting.key_prefix.clone();
-    let patient = RedisOptions {
-        key_prefix,
-        retry_for: Duration::from_secs(30),
-        ..RedisOptions::default()
-    };
+    let patient =
+        RedisOptions { key_prefix, retry_for: Duration::from_secs(30), ..RedisOptions::default() };
     eventually("a new master", || async {
         let owner = cluster.owner_of(slot).await;
         owner.is_ok_and(|owner| owner != master)

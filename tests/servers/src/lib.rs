@@ -28,11 +28,11 @@ mod runtime;
 mod server;
 mod source;
 
+pub use crate::redis::{Redis, RedisOptions};
 pub use environment::Flavour;
 pub use error::Error;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, PostgresOptions};
 pub use proxy::{Cut, Proxy, Spotter};
-pub use crate::redis::{Redis, RedisOptions};
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinel::RedisSentinel;

@@ -145,7 +145,8 @@ impl RedisCluster {
     }
 
     async fn introduce(&self) -> Result<(), Error> {
-        let (first, others) = self.nodes.split_first().ok_or_else(|| Error::here("a cluster", "no nodes"))?;
+        let (first, others) =
+            self.nodes.split_first().ok_or_else(|| Error::here("a cluster", "no nodes"))?;
         for node in others {
             let [port, bus] = [node.ports()[0], node.ports()[1]].map(|port| port.to_string());
             let host = node.address().ip().to_string();

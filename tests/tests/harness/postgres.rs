@@ -51,6 +51,23 @@ impl<const POOLED: bool> Postgres<POOLED> {
         }
     }
 
+    /// An empty schema, by way of a proxy, of the server at `url`.
+    async fn create_at(mut url: Url) -> Result<Self, HarnessError> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)?;
+        let schema = format!("check_{:016x}", u64::from_be_bytes(random));
+        let server = url.socket_addrs(|| Some(5432))?;
+        let server: SocketAddr = *server.first().ok_or("the server's URL has no address")?;
+        let proxy = Proxy::to(server, || {
+            let mut spotter = Spotter::default();
+            Box::new(move |piece| spotter.hear(piece))
+        });
+        let proxy = proxy.await?;
+        url.set_ip_host(proxy.address().ip()).map_err(|()| "the URL takes no other host")?;
+        url.set_port(Some(proxy.address().port())).map_err(|()| "the URL takes no port")?;
+        Ok(Self { schema, url: url.into(), proxy: Some(proxy) })
+    }
+
     /// Runs `sql` straight on the server.
     async fn run(&self, sql: String) -> Result<(), HarnessError> {
         let mut connection = PgConnection::connect(Server::shared().await?.url()).await?;
@@ -84,20 +101,7 @@ impl<const POOLED: bool> Postgres<POOLED> {
 #[async_trait]
 impl<const POOLED: bool> Harness for Postgres<POOLED> {
     async fn create() -> Result<Self, HarnessError> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)?;
-        let schema = format!("check_{:016x}", u64::from_be_bytes(random));
-        let mut url = self::url(POOLED).await?;
-        let server = url.socket_addrs(|| Some(5432))?;
-        let server: SocketAddr = *server.first().ok_or("the server's URL has no address")?;
-        let proxy = Proxy::to(server, || {
-            let mut spotter = Spotter::default();
-            Box::new(move |piece| spotter.hear(piece))
-        });
-        let proxy = proxy.await?;
-        url.set_ip_host(proxy.address().ip()).map_err(|()| "the URL takes no other host")?;
-        url.set_port(Some(proxy.address().port())).map_err(|()| "the URL takes no port")?;
-        Ok(Self { schema, url: url.into(), proxy: Some(proxy) })
+        Self::create_at(self::url(POOLED).await?).await
     }
 
     async fn attach(address: &str) -> Result<Self, HarnessError> {
@@ -168,5 +172,37 @@ impl<const POOLED: bool> Harness for Postgres<POOLED> {
         // Documented as 20 ms, or 100 ms without notifications, on a machine with nothing else to
         // do.
         Duration::from_millis(500)
+    }
+}
+
+/// A schema of a server that no other test uses, so that it can be killed.
+pub(crate) struct OwnServer {
+    scope: Direct,
+    server: Server,
+}
+
+#[async_trait]
+impl Harness for OwnServer {
+    async fn create() -> Result<Self, HarnessError> {
+        let server = Server::own(&[]).await?;
+        Ok(Self { scope: Direct::create_at(server.url().parse()?).await?, server })
+    }
+
+    async fn open(&self, settings: &Settings, clock: &Clock) -> Result<Opened, HarnessError> {
+        self.scope.open(settings, clock).await
+    }
+
+    fn address(&self) -> String {
+        self.scope.address()
+    }
+
+    /// The server goes with this value.
+    async fn tear_down(self: Box<Self>) -> Result<(), HarnessError> {
+        Ok(())
+    }
+
+    async fn kill_server(&self) -> Result<(), HarnessError> {
+        self.server.kill().await?;
+        Ok(self.server.start().await?)
     }
 }

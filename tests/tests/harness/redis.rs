@@ -135,14 +135,20 @@ pub(crate) struct Redis {
     proxy: Option<servers::Proxy>,
 }
 
-#[async_trait]
-impl Harness for Redis {
-    async fn create() -> Result<Self, HarnessError> {
-        let server = servers::Redis::shared().await?;
+impl Redis {
+    /// An empty prefix, by way of a proxy, of `server`.
+    async fn create_on(server: &servers::Redis) -> Result<Self, HarnessError> {
         let proxy = servers::Proxy::to(server.address(), spot_appends).await?;
         let url = through(server.url(), &proxy)?;
         let scope = Scope::new(draw_prefix()?, vec![server.url().to_owned()], url);
         Ok(Self { scope, proxy: Some(proxy) })
+    }
+}
+
+#[async_trait]
+impl Harness for Redis {
+    async fn create() -> Result<Self, HarnessError> {
+        Self::create_on(servers::Redis::shared().await?).await
     }
 
     async fn attach(address: &str) -> Result<Self, HarnessError> {
@@ -181,6 +187,11 @@ impl Harness for Redis {
 
     async fn lose_tail(&self) -> Result<(), HarnessError> {
         self.scope.lose_tail().await
+    }
+
+    /// Each of its buckets has an order of its own.
+    fn recency_is_exact(&self) -> bool {
+        false
     }
 
     fn wake_up_bound(&self) -> Duration {
@@ -234,7 +245,44 @@ impl Harness for RedisCluster {
         self.0.lose_tail().await
     }
 
+    /// Each of its buckets has an order of its own.
+    fn recency_is_exact(&self) -> bool {
+        false
+    }
+
     fn wake_up_bound(&self) -> Duration {
         WAKE_UP_BOUND
+    }
+}
+
+/// A prefix of a server that no other test uses, so that it can be killed.
+pub(crate) struct OwnServer {
+    scope: Redis,
+    server: servers::Redis,
+}
+
+#[async_trait]
+impl Harness for OwnServer {
+    async fn create() -> Result<Self, HarnessError> {
+        let server = servers::Redis::own(&[]).await?;
+        Ok(Self { scope: Redis::create_on(&server).await?, server })
+    }
+
+    async fn open(&self, settings: &Settings, clock: &Clock) -> Result<Opened, HarnessError> {
+        self.scope.open(settings, clock).await
+    }
+
+    fn address(&self) -> String {
+        self.scope.address()
+    }
+
+    /// The server goes with this value.
+    async fn tear_down(self: Box<Self>) -> Result<(), HarnessError> {
+        Ok(())
+    }
+
+    async fn kill_server(&self) -> Result<(), HarnessError> {
+        self.server.kill().await?;
+        Ok(self.server.start().await?)
     }
 }

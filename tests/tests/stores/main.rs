@@ -3,6 +3,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod support_table;
 
 /// The reference. It does not survive its process.
 mod memory {
@@ -39,6 +40,17 @@ mod sqlite {
 /// A server, by way of a proxy that can cut connections.
 mod postgres {
     mcp_event_store_compliance::compliance_suite!(crate::harness::postgres::Direct);
+    mcp_event_store_compliance::proof_suite!(crate::harness::postgres::Direct, offers: [
+        reopen, second_instance, kill, cut, lose_tail, sessions, maintenance, leases, retention,
+        follow,
+    ]);
+}
+
+/// A server of its own, which is killed.
+mod postgres_server {
+    mcp_event_store_compliance::proof_suite!(crate::harness::postgres::OwnServer, offers: [
+        server_kill, follow,
+    ]);
 }
 
 /// The same through a PgBouncer in transaction mode, with `notify=off`.
@@ -52,11 +64,25 @@ mod redis {
         reopen, second_instance, kill, cut, lose_tail, sessions, maintenance, leases, retention,
         follow,
     ]);
+    mcp_event_store_compliance::proof_suite!(crate::harness::redis::Redis, offers: [
+        reopen, second_instance, kill, cut, lose_tail, sessions, maintenance, leases, retention,
+        follow,
+    ]);
+}
+
+/// A server of its own, which is killed.
+mod redis_server {
+    mcp_event_store_compliance::proof_suite!(crate::harness::redis::OwnServer, offers: [
+        server_kill, follow,
+    ]);
 }
 
 /// Three masters. Its members announce their own addresses, so that no proxy stands between.
 mod redis_cluster {
     mcp_event_store_compliance::compliance_suite!(crate::harness::redis::RedisCluster, offers: [
+        reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
+    ]);
+    mcp_event_store_compliance::proof_suite!(crate::harness::redis::RedisCluster, offers: [
         reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
     ]);
 }
