@@ -19,6 +19,7 @@ use mcp_event_store_core::{
 use crate::append::{self, Waker};
 use crate::call::{Call, Redis};
 use crate::config::RedisOptions;
+use crate::error::NO_RIGHTS;
 use crate::keys::{bucket_of, bucket_of_session, channel, place};
 use crate::rows::{integer, terms};
 use crate::sweep::Dirty;
@@ -72,7 +73,7 @@ impl RedisBackend {
         let redis = Redis::open(Target::parse(url)?, options, durability).await?;
         let channel = channel(&redis.prefix);
         let probe = Call::new(&scripts::PROBE, 0).arg(&channel);
-        redis.run(&probe, &terms(&clock, None)).await?;
+        redis.run(&probe, &terms(&clock, None)).await.map_err(lack_of_rights)?;
         Ok(Self {
             redis: Arc::new(redis),
             clock,
@@ -119,6 +120,15 @@ impl RedisBackend {
         self.redis.confirm(bucket_of(stream), &self.time_only()).await?;
         self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
         Ok(())
+    }
+}
+
+/// What it means that the probe failed. Scripts report a lack of rights by a code that says nothing,
+/// and the probe does nothing that could fail for another reason.
+fn lack_of_rights(error: Error) -> Error {
+    match error {
+        Error::Backend { cause, .. } => Error::Backend { message: NO_RIGHTS.into(), cause },
+        other => other,
     }
 }
 

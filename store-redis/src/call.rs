@@ -1,7 +1,9 @@
 //! Running a script: on the server that has its bucket, again where that is safe.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mcp_event_store_core::{Durability, Error, Result};
 use redis::{Cmd, Value};
@@ -12,6 +14,7 @@ use crate::connect::Link;
 use crate::error::{Effect, Failure, Next, classify};
 use crate::keys::{self, Bucket, gate};
 use crate::nodes::{Lane, Nodes};
+use crate::rows::text_of;
 use crate::scripts::{self, Script};
 use crate::server;
 use crate::target::{Address, Target};
@@ -47,9 +50,9 @@ impl Call {
         self
     }
 
-    /// A number as text, which scripts read exactly up to 2^53.
-    pub(crate) fn number(self, number: impl ToString) -> Self {
-        self.arg(number.to_string())
+    /// A number, which scripts read exactly up to 2^53.
+    pub(crate) fn number(self, number: u64) -> Self {
+        self.arg(text_of(number))
     }
 }
 
@@ -232,21 +235,66 @@ impl Redis {
         buckets.chunks(size).map(<[Bucket]>::to_vec).collect()
     }
 
-    /// Runs a call that may be tried again for all `buckets`, a few at once; answers each call's
-    /// buckets and answer, in order.
+    /// Runs a call that may be tried again for all `buckets` that have a key of one of `names`, a
+    /// few at once; answers each call's buckets and answer, in order.
     pub(crate) async fn run_everywhere(
         &self,
         script: &'static Script,
         buckets: &[Bucket],
+        names: &[&str],
         args: &[Vec<u8>],
         terms: &[u8],
     ) -> Result<Vec<(Vec<Bucket>, Value)>> {
-        let calls = self.chunks(buckets).into_iter().map(|buckets| async move {
+        let occupied = self.occupied(buckets, names).await;
+        let calls = self.chunks(&occupied).into_iter().map(|buckets| async move {
             let args = args.to_vec();
             let call = Call { script, effect: Effect::Repeatable, buckets, args };
             let answer = self.run(&call, terms).await?;
             Ok((call.buckets, answer))
         });
         stream::iter(calls).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// Those of `buckets` that may have a key of one of `names`. In a cluster, where each bucket
+    /// takes a call of its own, most of a small store's are empty: one request to each node tells.
+    async fn occupied(&self, buckets: &[Bucket], names: &[&str]) -> Vec<Bucket> {
+        if !self.nodes.is_cluster() {
+            return buckets.to_vec();
+        }
+        let mut by_node: BTreeMap<Option<Address>, Vec<Bucket>> = BTreeMap::new();
+        for bucket in buckets {
+            by_node.entry(self.nodes.master_of(*bucket).1).or_default().push(*bucket);
+        }
+        let found = by_node.into_iter().map(|(node, buckets)| async move {
+            let told = match node {
+                Some(node) => self.which_exist(&node, &buckets, names).await,
+                None => None,
+            };
+            told.unwrap_or(buckets)
+        });
+        let mut found = join_all(found).await.concat();
+        found.sort_unstable();
+        found
+    }
+
+    /// `None` if the node does not tell. A bucket about which it does not is taken for occupied:
+    /// its slot may be elsewhere, or on its way.
+    async fn which_exist(
+        &self,
+        node: &Address,
+        buckets: &[Bucket],
+        names: &[&str],
+    ) -> Option<Vec<Bucket>> {
+        let mut link = self.nodes.link(node, Lane::Others).await.ok()?;
+        let mut questions = redis::pipe();
+        for bucket in buckets {
+            let gate = gate(&self.prefix, *bucket);
+            let keys: Vec<_> = names.iter().map(|name| format!("{gate}:{name}")).collect();
+            questions.cmd("EXISTS").arg(keys);
+        }
+        let answers = link.connection.send_packed_commands(&questions, 0, buckets.len()).await;
+        let answers = answers.ok().filter(|answers| answers.len() == buckets.len())?;
+        let occupied = buckets.iter().zip(answers).filter(|(_, count)| *count != Value::Int(0));
+        Some(occupied.map(|(bucket, _)| *bucket).collect())
     }
 }

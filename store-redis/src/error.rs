@@ -8,6 +8,10 @@
 use mcp_event_store_core::Error;
 use redis::RedisError;
 
+/// Said to a user who may do too little.
+pub(crate) const NO_RIGHTS: &str =
+    "the Redis user may not do what the store needs: give it the rules that the guide lists";
+
 /// What may be done after a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -119,11 +123,7 @@ pub(crate) fn refused(error: RedisError) -> Error {
             "Redis refuses the user or password: check both, and that the user is on",
             error,
         ),
-        "NOPERM" => Error::backend(
-            "the Redis user may not do what the store needs: give it the rules that the guide \
-             lists",
-            error,
-        ),
+        "NOPERM" => Error::backend(NO_RIGHTS, error),
         "WRONGTYPE" => {
             Error::backend("a key in Redis is not of this store: choose another key_prefix", error)
         }

@@ -10,7 +10,7 @@ use crate::append::Waker;
 use crate::call::{Call, Redis};
 use crate::error::malformed;
 use crate::keys::{bucket_of, bucket_of_key};
-use crate::rows::{integer, millis, session_text, text_of, unsigned};
+use crate::rows::{integer, millis, session_text, unsigned};
 use crate::scripts;
 
 const HELD: i64 = -1;
@@ -28,7 +28,7 @@ pub(crate) async fn renew(
         .arg(session_text(stream.session.as_ref()))
         .arg(stream.stream.as_str())
         .arg(&*lease.owner)
-        .arg(text_of(millis(lease.ttl)));
+        .number(millis(lease.ttl));
     match integer(&redis.run(&call, terms).await?)? {
         HELD => Ok(LeaseState::Held),
         COMPLETE => Ok(LeaseState::Complete),

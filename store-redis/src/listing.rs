@@ -82,7 +82,9 @@ async fn everywhere(
         from.into_bytes(),
         from_key,
     ];
-    let answers = redis.run_everywhere(&scripts::LIST, &all_buckets(), &args, terms).await?;
+    let names: Vec<&str> = sets.split("").filter(|name| !name.is_empty()).collect();
+    let answers =
+        redis.run_everywhere(&scripts::LIST, &all_buckets(), &names, &args, terms).await?;
     let (mut places, mut complete_to) = (Vec::new(), None::<Place>);
     for (_, answer) in answers {
         for pair in array(answer)?.as_chunks::<2>().0 {

@@ -44,7 +44,7 @@ pub(crate) struct Nodes {
     /// Guards the map alone; nothing awaits under it.
     map: Mutex<Map>,
     /// Guards the list of nodes alone; nothing awaits under it.
-    nodes: Mutex<HashMap<Address, Arc<Node>>>,
+    open: Mutex<HashMap<Address, Arc<Node>>>,
     /// Held while looking around, so that a crowd of callers does it once.
     looking: tokio::sync::Mutex<()>,
 }
@@ -64,7 +64,7 @@ impl Nodes {
             connector: Connector::new(&target, options)?,
             demands: Demands::new(durability, options),
             map: Mutex::new(Map { version: 0, masters: vec![None; usize::from(BUCKETS)] }),
-            nodes: Mutex::default(),
+            open: Mutex::default(),
             looking: tokio::sync::Mutex::new(()),
             target,
         };
@@ -103,7 +103,7 @@ impl Nodes {
 
     /// An open connection to `address`, checked when it was opened.
     pub(crate) async fn link(&self, address: &Address, lane: Lane) -> Result<Link> {
-        let node = lock(&self.nodes).entry(address.clone()).or_default().clone();
+        let node = lock(&self.open).entry(address.clone()).or_default().clone();
         let mut link = node.lanes[lane as usize].lock().await;
         if let Some(open) = link.as_ref().filter(|link| !link.is_closed()) {
             return Ok(open.clone());
@@ -132,7 +132,7 @@ impl Nodes {
         let mut map = lock(&self.map);
         (map.version, map.masters) = (map.version + 1, masters);
         let known = &map.masters;
-        lock(&self.nodes).retain(|address, _| known.iter().flatten().any(|m| m == address));
+        lock(&self.open).retain(|address, _| known.iter().flatten().any(|m| m == address));
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl Nodes {
     }
 
     async fn forget(&self, address: &Address) {
-        let Some(node) = lock(&self.nodes).remove(address) else { return };
+        let Some(node) = lock(&self.open).remove(address) else { return };
         for lane in &node.lanes {
             if let Some(link) = lane.lock().await.take() {
                 link.abandon();
@@ -187,7 +187,7 @@ impl Nodes {
 
     /// Closes every connection.
     pub(crate) fn close(&self) {
-        lock(&self.nodes).clear();
+        lock(&self.open).clear();
     }
 
     /// A connection that listens on `channel`.

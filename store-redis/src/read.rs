@@ -7,9 +7,7 @@ use redis::Value;
 use crate::call::{Call, Redis};
 use crate::error::malformed;
 use crate::keys::{bucket_of, bucket_of_key};
-use crate::rows::{
-    Reader, array, bytes, event_from, integer, meta_from, session_text, text_of, unsigned,
-};
+use crate::rows::{Reader, array, bytes, event_from, integer, meta_from, session_text, unsigned};
 use crate::scripts;
 
 /// A stream by its name.
@@ -41,9 +39,9 @@ pub(crate) async fn read(
     let bucket = bucket_of_key(key);
     let call = Call::new(&scripts::READ, bucket)
         .arg(key.0)
-        .arg(text_of(after))
-        .arg(text_of(limit.events))
-        .arg(text_of(limit.bytes));
+        .number(after)
+        .number(limit.events)
+        .number(limit.bytes);
     match redis.run(&call, terms).await? {
         Value::Nil => Ok(None),
         Value::Int(0) => {

@@ -82,7 +82,7 @@ async fn persistence(link: &Link, address: &Address) -> Result<(String, String)>
 
 async fn info(link: &Link) -> Result<String> {
     let mut connection = link.connection.clone();
-    let ask = redis::cmd("INFO").to_owned();
+    let ask = redis::cmd("INFO");
     match ask.query_async(&mut connection).await.map_err(refused)? {
         Value::BulkString(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
         Value::VerbatimString { text, .. } => Ok(text),

@@ -92,7 +92,8 @@ pub(crate) async fn pending(
     terms: &[u8],
 ) -> Result<Vec<Bucket>> {
     let args = [kind.as_bytes().to_vec()];
-    let answers = redis.run_everywhere(&scripts::PENDING, buckets, &args, terms).await?;
+    let names: &[&str] = if kind == "g" { &["g", "y", "t"] } else { &["r", "k"] };
+    let answers = redis.run_everywhere(&scripts::PENDING, buckets, names, &args, terms).await?;
     let mut found = Vec::new();
     for (buckets, answer) in answers {
         for at in array(answer)? {
@@ -130,14 +131,16 @@ async fn reclaim_in(
     for buckets in redis.chunks(buckets) {
         let mut more = true;
         if freed < max_events {
-            let mut call = Call::new(&scripts::RECLAIM, 0).arg(text_of(max_events - freed));
+            let mut call = Call::new(&scripts::RECLAIM, 0).number(max_events - freed);
             call.buckets.clone_from(&buckets);
             let [now_freed, left] = numbers(redis.run(&call, terms).await?)?;
             freed += now_freed;
             more = left > 0;
         }
         if more {
-            buckets.iter().for_each(|bucket| dirty.add(*bucket));
+            for bucket in buckets {
+                dirty.add(bucket);
+            }
         }
     }
     Ok(freed)
@@ -153,7 +156,8 @@ pub(crate) async fn large_sessions(
 ) -> Result<Vec<(SessionId, u64)>> {
     let args = [text_of(min_bytes).into_bytes()];
     let buckets = all_buckets();
-    let answers = redis.run_everywhere(&scripts::LARGE_SESSIONS, &buckets, &args, terms).await?;
+    let answers =
+        redis.run_everywhere(&scripts::LARGE_SESSIONS, &buckets, &["z"], &args, terms).await?;
     let mut sessions = Vec::new();
     for (_, answer) in answers {
         let mut parts = array(answer)?.into_iter();
@@ -172,7 +176,8 @@ pub(crate) async fn large_sessions(
 /// What is stored.
 pub(crate) async fn usage(redis: &Redis, terms: &[u8]) -> Result<Usage> {
     let mut usage = Usage::default();
-    for (_, sums) in redis.run_everywhere(&scripts::USAGE, &all_buckets(), &[], terms).await? {
+    let (buckets, names) = (all_buckets(), ["r", "i", "c", "d", "t"]);
+    for (_, sums) in redis.run_everywhere(&scripts::USAGE, &buckets, &names, &[], terms).await? {
         let [sessions, streams, tombstones, events, bytes] = numbers(sums)?;
         usage.sessions += sessions;
         usage.streams += streams;
@@ -190,7 +195,6 @@ pub(crate) async fn claim(
     ttl: Duration,
     terms: &[u8],
 ) -> Result<bool> {
-    let call =
-        Call::new(&scripts::CLAIM_SWEEP, CLAIM_BUCKET).arg(instance).arg(text_of(millis(ttl)));
+    let call = Call::new(&scripts::CLAIM_SWEEP, CLAIM_BUCKET).arg(instance).number(millis(ttl));
     Ok(unsigned(&redis.run(&call, terms).await?)? > 0)
 }

@@ -133,9 +133,12 @@ local function due_guard(m)
   return guard_ttl + held_until - server_now
 end
 
--- Applies it. To be called after the stream was saved.
+-- Applies it. To be called after the stream was saved. It also puts the stream back where a sweep
+-- finds it, should that have been lost.
 local function guard(p, m, ttl)
   if not ttl then return end
+  place(p, m, state_of(m))
+  place_by_age(p, m)
   for _, key in ipairs({':m:' .. m.key, ':e:' .. m.key, ':n:' .. m.session, ':x:' .. m.session}) do
     if ttl > 0 then call('PEXPIRE', p .. key, ttl) else call('PERSIST', p .. key) end
   end

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_event_store_core::{Config, Durability, Error, EventStoreExt};
+use mcp_event_store_core::{Config, Durability, Error, EventStore, EventStoreExt};
 use mcp_event_store_redis::{AppendFsync, FIELDS, RedisOptions};
 use mcp_event_store_test_servers::{Redis, RedisOptions as ServerOptions};
 
@@ -43,16 +43,16 @@ async fn what_a_server_promises_is_checked_again() {
     let server = Redis::own(&[]).await.unwrap();
     let store = open(server.url(), &options()).await;
     let one = stream("s", "a");
-    store.append(&one, event("first")).await;
+    store.store_event(&one, event("first")).await.unwrap();
     command(server.url(), &["CONFIG", "SET", "appendfsync", "no"]).await;
     // A restart, like a failover, brings a server with settings of its own.
     command(server.url(), &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
     crate::common::eventually("refused", || async {
-        matches!(store.try_append(&one, event("x")).await, Err(Error::InvalidInput { .. }))
+        matches!(store.store_event(&one, event("x")).await, Err(Error::InvalidInput { .. }))
     })
     .await;
     command(server.url(), &["CONFIG", "SET", "appendfsync", "always"]).await;
-    store.append(&one, event("second")).await;
+    store.store_event(&one, event("second")).await.unwrap();
 }
 
 #[tokio::test]
