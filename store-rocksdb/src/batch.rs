@@ -12,7 +12,7 @@ use rocksdb::WriteBatch;
 
 use crate::database::{Database, View};
 use crate::error::damaged;
-use crate::index::{self, Garbage};
+use crate::index::{self, Garbage, List};
 use crate::packed::{Packer, Unpacker};
 use crate::rows::{SessionRow, StreamRow, event_key, name_key, pack_event};
 use crate::schema::Table;
@@ -45,6 +45,8 @@ pub(crate) struct Batch<'a> {
     totals: Totals,
     /// Sessions that were looked at: as they are stored, and as they will be.
     sessions: BTreeMap<SessionId, (SessionRow, SessionRow)>,
+    /// Entries that are new in lists with an order.
+    listed: Vec<(List, Timestamp)>,
 }
 
 impl Totals {
@@ -92,7 +94,18 @@ impl Sums {
 impl<'a> Batch<'a> {
     pub(crate) fn new(database: &'a Database, totals: Totals) -> Self {
         let writes = WriteBatch::default();
-        Self { database, writes, before: totals, totals, sessions: BTreeMap::new() }
+        Self {
+            database,
+            writes,
+            before: totals,
+            totals,
+            sessions: BTreeMap::new(),
+            listed: Vec::new(),
+        }
+    }
+
+    pub(crate) fn database(&self) -> &'a Database {
+        self.database
     }
 
     pub(crate) fn view(&self) -> View<'a> {
@@ -274,6 +287,7 @@ impl<'a> Batch<'a> {
         }
         for entry in after.iter().filter(|entry| !before.contains(entry)) {
             self.put(Table::Lists, entry, &[])?;
+            self.listed.extend(index::timed(entry));
         }
         Ok(())
     }
@@ -307,6 +321,9 @@ impl<'a> Batch<'a> {
         }
         if !self.writes.is_empty() {
             self.database.write(self.writes)?;
+        }
+        for (list, at) in self.listed {
+            self.database.marks.put(list, at);
         }
         Ok(self.totals)
     }

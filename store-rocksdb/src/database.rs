@@ -11,6 +11,7 @@ use rocksdb::{
 
 use crate::error::{classify, classify_commit, damaged, is_io_error};
 use crate::lock::Lock;
+use crate::marks::Marks;
 use crate::rows::{SessionRow, StreamRow, name_key, stream_key};
 use crate::schema::Table;
 
@@ -20,6 +21,7 @@ pub(crate) struct Database {
     db: DB,
     _lock: Lock,
     durability: Durability,
+    pub(crate) marks: Marks,
     /// Set when a write failed so that nobody knows what the disk holds.
     failed: AtomicBool,
 }
@@ -45,7 +47,13 @@ pub(crate) struct Rows<'a> {
 
 impl Database {
     pub(crate) fn new(db: DB, lock: Lock, durability: Durability) -> Self {
-        Self { db, _lock: lock, durability, failed: AtomicBool::new(false) }
+        Self {
+            db,
+            _lock: lock,
+            durability,
+            marks: Marks::default(),
+            failed: AtomicBool::new(false),
+        }
     }
 
     /// The newest state.

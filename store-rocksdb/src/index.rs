@@ -11,7 +11,7 @@ use crate::packed::{Packer, Unpacker};
 use crate::rows::{SessionRow, StreamRow};
 
 /// The lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum List {
     /// Incomplete streams by `since`.
     Incomplete = b'i' as isize,
@@ -61,10 +61,20 @@ impl List {
         vec![self.letter()]
     }
 
+    /// What is after every entry up to `until`.
+    pub(crate) fn after(self, until: Timestamp) -> Vec<u8> {
+        if until.0 == i64::MAX { self.end() } else { self.timed(next_moment(until), &[]) }
+    }
+
     /// What is after every entry.
     pub(crate) fn end(self) -> Vec<u8> {
         vec![self.letter() + 1]
     }
+}
+
+/// The moment after `at`, or the end of time.
+pub(crate) fn next_moment(at: Timestamp) -> Timestamp {
+    Timestamp(at.0.saturating_add(1))
 }
 
 /// Time and owner of an entry with a time.
@@ -72,6 +82,22 @@ pub(crate) fn split(entry: &[u8]) -> Result<(Timestamp, &[u8])> {
     let parts = entry.get(1..).and_then(|rest| rest.split_first_chunk());
     let (at, id) = parts.ok_or_else(|| damaged("list"))?;
     Ok((Timestamp((u64::from_be_bytes(*at) ^ (1 << 63)).cast_signed()), id))
+}
+
+/// The lists that have an order.
+const TIMED: [List; 6] = [
+    List::Incomplete,
+    List::Complete,
+    List::Tombstones,
+    List::Aged,
+    List::UsedSessions,
+    List::DeletedSessions,
+];
+
+/// The list of an entry, and its time, if the list has an order.
+pub(crate) fn timed(entry: &[u8]) -> Option<(List, Timestamp)> {
+    let list = TIMED.into_iter().find(|list| entry.first() == Some(&list.letter()))?;
+    split(entry).ok().map(|(at, _)| (list, at))
 }
 
 /// The entries of a stream.

@@ -33,6 +33,7 @@ mod error;
 mod index;
 mod leases;
 mod lock;
+mod marks;
 mod packed;
 mod read;
 mod readers;

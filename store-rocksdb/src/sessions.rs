@@ -6,9 +6,9 @@ use mcp_event_store_core::{
 };
 
 use crate::batch::Batch;
-use crate::database::{Cache, View};
+use crate::database::{Cache, Database};
 use crate::error::damaged;
-use crate::index::{List, split};
+use crate::index::{List, next_moment, split};
 use crate::rows::{SessionRow, message, names_of, stream_key};
 use crate::schema::Table;
 
@@ -94,8 +94,8 @@ pub(crate) fn forget(
 ) -> Result<u64> {
     let mut forgotten = 0;
     if let Some(ttl) = settings.retention.session_ttl {
-        let view = batch.view();
-        for session in listed(&view, List::UsedSessions, now.minus(ttl), limit * LOOKS)? {
+        for session in listed(batch.database(), List::UsedSessions, now.minus(ttl), limit * LOOKS)?
+        {
             if forgotten == limit {
                 break;
             }
@@ -109,8 +109,8 @@ pub(crate) fn forget(
         }
     }
     let marked_until = now.minus(settings.retention.tombstone_ttl);
-    let view = batch.view();
-    for session in listed(&view, List::DeletedSessions, marked_until, limit - forgotten)? {
+    for session in listed(batch.database(), List::DeletedSessions, marked_until, limit - forgotten)?
+    {
         batch.session(&session)?.deleted_at = None;
         forgotten += 1;
     }
@@ -118,16 +118,28 @@ pub(crate) fn forget(
 }
 
 /// The first sessions of a list, up to a time.
-fn listed(view: &View<'_>, list: List, until: Timestamp, limit: usize) -> Result<Vec<SessionId>> {
-    let below = list.timed(Timestamp(until.0.saturating_add(1)), &[]);
-    let mut rows = view.rows(Table::Lists, list.start(), below, Cache::Leave)?;
+fn listed(
+    database: &Database,
+    list: List,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<SessionId>> {
+    let turn = database.marks.begin(list);
+    let view = database.view();
+    let from = list.timed(turn.first, &[]);
+    let mut rows = view.rows(Table::Lists, from, list.after(until), Cache::Leave)?;
+    let mut first = None;
     let mut sessions = Vec::new();
     while sessions.len() < limit
         && let Some((entry, _)) = rows.next()?
     {
-        let (_, id) = split(entry)?;
+        let (at, id) = split(entry)?;
+        first.get_or_insert(at);
         let id = std::str::from_utf8(id).map_err(|_| damaged("list"))?;
         sessions.push(SessionId::new(id)?);
+    }
+    if limit > 0 {
+        database.marks.end(&turn, first.unwrap_or_else(|| next_moment(until)));
     }
     Ok(sessions)
 }

@@ -9,7 +9,7 @@ use mcp_event_store_core::{Result, SessionId, Timestamp};
 use crate::batch::Batch;
 use crate::database::{Cache, Database, View};
 use crate::error::damaged;
-use crate::index::{Garbage, LARGE_SESSION, LARGE_STREAM, List, split};
+use crate::index::{Garbage, LARGE_SESSION, LARGE_STREAM, List, next_moment, split};
 use crate::read::event_and_next;
 use crate::rows::{StreamRow, names_of, stream_key};
 use crate::schema::Table;
@@ -35,9 +35,8 @@ pub(crate) fn candidates(
     after: Option<&Cursor>,
     limit: usize,
 ) -> Result<Listing> {
-    let view = database.snapshot();
     let after = after.map(place_of).transpose()?;
-    let until = |list: List, at: Timestamp| by_time(&view, &[list], at, after, limit);
+    let until = |list: List, at: Timestamp| by_time(database, &[list], at, after, limit);
     match which {
         Candidates::Idle(at) => until(List::Incomplete, *at),
         Candidates::Complete(at) => until(List::Complete, *at),
@@ -45,15 +44,15 @@ pub(crate) fn candidates(
         Candidates::Aged(at) => until(List::Aged, *at),
         Candidates::LeastRecent => {
             let end = Timestamp(i64::MAX);
-            by_time(&view, &[List::Incomplete, List::Complete], end, after, limit)
+            by_time(database, &[List::Incomplete, List::Complete], end, after, limit)
         }
-        Candidates::Large(bytes) => large(&view, *bytes, after, limit),
+        Candidates::Large(bytes) => large(&database.snapshot(), *bytes, after, limit),
         Candidates::OfSession(session) => {
             let living = |meta: &StreamMeta| (!meta.is_tombstone()).then_some(meta.active_at);
-            of_session(&view, session, living, after, limit)
+            of_session(&database.snapshot(), session, living, after, limit)
         }
         Candidates::TombstonesOf(session) => {
-            of_session(&view, session, |meta| meta.expired_at, after, limit)
+            of_session(&database.snapshot(), session, |meta| meta.expired_at, after, limit)
         }
     }
 }
@@ -68,33 +67,36 @@ fn cursor_at((at, key): Place) -> Cursor {
 
 /// Streams of `lists` up to a time, in one order.
 fn by_time(
-    view: &View<'_>,
+    database: &Database,
     lists: &[List],
     until: Timestamp,
     after: Option<Place>,
     limit: usize,
 ) -> Result<Listing> {
+    let turns: Vec<_> = lists.iter().map(|list| database.marks.begin(*list)).collect();
+    let view = database.snapshot();
     let mut places = Vec::new();
-    for list in lists {
-        let from = after.map_or_else(|| list.start(), |(at, key)| list.timed(at, &key.0));
-        // One past the last time; past the end of time, the list's own end.
-        let end = until.0.checked_add(1).map(|end| list.timed(Timestamp(end), &[]));
-        let below = end.unwrap_or_else(|| list.end());
-        let mut rows = view.rows(Table::Lists, from, below, Cache::Leave)?;
-        let mut found = 0;
-        while found < limit
+    for (list, turn) in lists.iter().zip(&turns) {
+        let from =
+            after.map_or_else(|| list.timed(turn.first, &[]), |(at, k)| list.timed(at, &k.0));
+        let mut rows = view.rows(Table::Lists, from, list.after(until), Cache::Leave)?;
+        let listed = places.len();
+        while places.len() < listed + limit
             && let Some((entry, _)) = rows.next()?
         {
             let (at, id) = split(entry)?;
             let place = (at, stream_key(id)?);
             if Some(place) != after {
                 places.push(place);
-                found += 1;
             }
+        }
+        if after.is_none() {
+            let first = places.get(listed).map_or_else(|| next_moment(until), |(at, _)| *at);
+            database.marks.end(turn, first);
         }
     }
     places.sort_unstable();
-    let mut listing = page(view, places, limit)?;
+    let mut listing = page(&view, places, limit)?;
     if !lists.contains(&List::Incomplete) {
         listing.stale.clear();
     }
