@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::panic::Location;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -107,8 +108,8 @@ impl Follower {
     }
 
     /// What is there already: an event, an error or the end.
-    pub(crate) fn ready(&mut self) -> Option<Option<Result<StoredEvent>>> {
-        self.events.next().now_or_never()
+    pub(crate) fn ready(&mut self) -> Poll<Option<Result<StoredEvent>>> {
+        self.events.next().now_or_never().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Fails if something is there already.

@@ -9,9 +9,11 @@
 //! on different instances stays; which of two reasons a refused follow is told; the order in which
 //! tombstones of one moment make room; and, if the harness says so, which streams make room (T6).
 
+mod append;
 mod choice;
 mod draw;
 mod fixed;
+mod next;
 mod play;
 mod read;
 mod reader;

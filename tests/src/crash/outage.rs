@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use mcp_event_store_core::{EventId, StreamRef};
+use mcp_event_store_core::{EventId, ReplayMode, StreamRef};
+use tokio::task::JoinHandle;
 
 use super::follow::Following;
 use super::ledger::{Figures, Heard, Ledger, Name};
 use super::patience::{PAUSE, patiently};
-use crate::context::Ctx;
+use crate::context::{Ctx, unlimited};
 use crate::failure::{Outcome, ensure};
+use crate::follower::Follower;
 use crate::harness::Cut;
 use crate::instance::Instance;
 use crate::tools::{eventually, lone, random, stream, text};
@@ -54,7 +56,7 @@ fn places(generation: u64) -> [StreamRef; 3] {
 
 /// So many rounds; what was heard in all of them.
 pub(crate) async fn outages(ctx: &Ctx, outage: Outage, rounds: u64) -> Outcome<Figures> {
-    let stores = ctx.open_up_to(2, &crate::context::unlimited()).await?;
+    let stores = ctx.open_up_to(2, &unlimited()).await?;
     let mut all = Figures::default();
     let mut ledger = Ledger::default();
     for round in 0..rounds {
@@ -126,12 +128,15 @@ async fn append_surely(
     unreachable!("the deadline of the test comes first")
 }
 
+/// What became of an append, and the number of its place.
+type Said = (usize, Name, Heard);
+
 /// Tasks that append until they are stopped.
 struct Writers {
     stop: Arc<AtomicBool>,
     /// How often each was acknowledged.
     acknowledged: Vec<Arc<AtomicU64>>,
-    tasks: Vec<tokio::task::JoinHandle<Outcome<Vec<(usize, Name, Heard)>>>>,
+    tasks: Vec<JoinHandle<Outcome<Vec<Said>>>>,
 }
 
 impl Writers {
@@ -170,14 +175,14 @@ impl Writers {
         let now = || self.acknowledged.iter().map(|count| count.load(Ordering::Relaxed));
         let before: Vec<_> = now().collect();
         let each = || {
-            let ended = self.tasks.iter().any(tokio::task::JoinHandle::is_finished);
+            let ended = self.tasks.iter().any(JoinHandle::is_finished);
             let each = now().zip(&before).all(|(now, before)| now > *before);
             async move { Outcome::Ok(each || ended) }
         };
         eventually(ctx.patience(), "an acknowledgement for every writer", each).await
     }
 
-    async fn stop(self) -> Outcome<Vec<(usize, Name, Heard)>> {
+    async fn stop(self) -> Outcome<Vec<Said>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut heard = Vec::new();
         for task in self.tasks {
@@ -193,10 +198,10 @@ pub(super) async fn follow(
     store: &Instance,
     one: &StreamRef,
     after: Option<&EventId>,
-) -> Outcome<crate::follower::Follower> {
-    let mode = mcp_event_store_core::ReplayMode::follow();
-    Ok(match after {
-        Some(id) => patiently!(store, store.try_follow(one.scope(), id, mode).await?),
-        None => patiently!(store, store.try_follow_from_start(one, mode).await?),
-    })
+) -> Outcome<Follower> {
+    let mode = ReplayMode::follow();
+    let Some(id) = after else {
+        return Ok(patiently!(store, store.try_follow_from_start(one, mode).await?));
+    };
+    Ok(patiently!(store, store.try_follow(one.scope(), id, mode).await?))
 }

@@ -3,19 +3,18 @@
 use std::fmt::{Debug, Display};
 use std::time::Duration;
 
-use mcp_event_store_core::{Error, EventId, Lease, NewEvent, Result, StoredEvent, Usage};
+use mcp_event_store_core::{Error, EventId, Lease, RawJson, Result, Settings, StoredEvent, Usage};
 
 use super::read;
 use super::reader::Reader;
 use super::reference::{Reference, Refusal};
-use super::script::{Claim, PLACES, SESSIONS, Script, Shape, Step, hours, stream_at, ttl};
-use super::stream::{Event, millis};
+use super::script::{Claim, PLACES, SESSIONS, Script, Step, hours, stream_at, ttl};
+use super::stream::millis;
 use super::upkeep;
 use crate::context::Ctx;
-use crate::failure::{Mismatch, Outcome, same};
+use crate::failure::{Mismatch, Outcome, ensure, same};
 use crate::instance::Instance;
 use crate::need::Need;
-use crate::tools::{padded, together};
 
 /// How far the store's clock may be from where a script believes it, because steps take time.
 pub(super) const DRIFT: Duration = Duration::from_secs(20 * 60);
@@ -29,13 +28,13 @@ pub(super) struct Play<'a> {
     pub(super) murky: [bool; PLACES],
     /// What the store's clock shows at the script's beginning, give or take what steps take.
     pub(super) epoch: Option<i64>,
-    appended: usize,
+    pub(super) appended: usize,
 }
 
 /// An open instance and its settings.
 pub(super) struct Open {
     pub(super) store: Instance,
-    pub(super) settings: mcp_event_store_core::Settings,
+    pub(super) settings: Settings,
 }
 
 /// Plays `script` on the empty scope of `ctx`.
@@ -103,7 +102,7 @@ impl Play<'_> {
         usize::from(on) % self.open.len()
     }
 
-    pub(super) fn settings(&self, on: usize) -> mcp_event_store_core::Settings {
+    pub(super) fn settings(&self, on: usize) -> Settings {
         self.open[on].settings.clone()
     }
 
@@ -178,82 +177,6 @@ impl Play<'_> {
         }
     }
 
-    /// The event that `shape` stands for, for the store and for the reference.
-    fn event(&mut self, shape: Shape) -> (NewEvent, Event) {
-        self.appended += 1;
-        let name = format!("e{} ", self.appended);
-        let bytes = usize::try_from(shape.bytes).expect("some KiB");
-        let mut event = match bytes {
-            0 => NewEvent::priming(None),
-            bytes => padded(&name, bytes.max(name.len() + 2)),
-        };
-        event.retry = shape.retry_ms.map(|ms| Duration::from_millis(ms.into()));
-        event.completes_stream = shape.completes;
-        event.lease = shape.lease.map(lease);
-        let kept = Event {
-            id: None,
-            message: event.message.as_ref().map(|message| message.get().to_owned()),
-            retry_ms: shape.retry_ms.map(u64::from),
-            completes: shape.completes,
-            at: self.reference.now,
-            stored_at: None,
-        };
-        (event, kept)
-    }
-
-    async fn append(&mut self, on: usize, place: usize, shape: Shape) -> Outcome {
-        let (event, kept) = self.event(shape);
-        let answer = self.store(on).try_append(&stream_at(place), event.clone()).await?;
-        self.note(on, place, &event, kept, answer)
-    }
-
-    /// Compares the answer to an append with the reference's, which appends as well.
-    fn note(
-        &mut self,
-        on: usize,
-        place: usize,
-        event: &NewEvent,
-        kept: Event,
-        answer: Result<EventId>,
-    ) -> Outcome {
-        let lease = event.lease.as_ref().map(|lease| (&*lease.owner, lease.ttl));
-        let expected = self.reference.append(place, kept, lease, &self.open[on].settings);
-        let id = agree(format!("an append to {:?}", stream_at(place)), &expected, answer)?;
-        if let (Ok((stream, number)), Some(id)) = (expected, id) {
-            self.reference.streams[stream].events[number].id = Some(id);
-        }
-        Ok(())
-    }
-
-    /// One event to each of `places` at once. Where a limit would have to choose among streams of
-    /// a session, only one of them takes part.
-    async fn burst(&mut self, on: usize, mut places: Vec<usize>) -> Outcome {
-        places.sort_unstable();
-        places.dedup();
-        if self.open[on].settings.limits.max_streams_per_session.is_some() {
-            places.dedup_by_key(|place| {
-                super::script::session_at(*place).map_or(PLACES + *place, |session| session)
-            });
-        }
-        let events: Vec<_> =
-            places.iter().map(|_| self.event(Shape { bytes: 40, ..Shape::default() })).collect();
-        let append = |(place, (event, _)): (&usize, &(NewEvent, Event))| {
-            let (store, place, event) = (self.store(on), *place, event.clone());
-            async move { store.try_append(&stream_at(place), event).await }
-        };
-        let answers = together(places.iter().zip(&events).map(append)).await?;
-        for ((place, (event, kept)), answer) in places.iter().zip(events).zip(answers) {
-            self.note(on, *place, &event, kept, answer?)?;
-        }
-        // They may have been stored in the same millisecond. From here on their order of last
-        // use, by which T6 goes, is known.
-        for place in places {
-            self.tick();
-            self.append(on, place, Shape::default()).await?;
-        }
-        Ok(())
-    }
-
     /// Fails unless `came` are the events of `stream` from number `first` on.
     pub(super) fn same_events(
         &mut self,
@@ -281,7 +204,7 @@ impl Play<'_> {
         let event = &mut self.reference.streams[stream].events[number];
         same("an event's ID", &event.id.as_ref(), &Some(&came.id))?;
         same("its sequence", &(number as u64 + 1), &came.seq)?;
-        let message = came.message.as_ref().map(|message| message.get());
+        let message = came.message.as_ref().map(RawJson::get);
         same("its message", &event.message.as_deref(), &message)?;
         let retry = event.retry_ms.map(Duration::from_millis);
         same("its retry", &retry, &came.retry)?;
@@ -291,7 +214,7 @@ impl Play<'_> {
         let epoch = stored_at.0 - event.at;
         let drift = epoch.abs_diff(*self.epoch.get_or_insert(epoch));
         let on_time = u128::from(drift) < DRIFT.as_millis();
-        crate::failure::ensure(on_time, "an event stored when it was", format!("{drift} ms off"))
+        ensure(on_time, "an event stored when it was", format!("{drift} ms off"))
     }
 
     /// Fails unless every stream can be read and every ID means what it should, on each instance.

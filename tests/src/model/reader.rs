@@ -4,23 +4,25 @@
 //! that is going to end, because its stream was taken over, deleted or trimmed, may first give any
 //! of the events that it had not given, in order; it must not give others, and must end.
 
+use std::task::Poll;
 use std::time::Duration;
 
-use mcp_event_store_core::{Error, Readers, ReplayMode, Result, StoredEvent, Verdict};
+use mcp_event_store_core::{Error, Readers, ReplayMode, Result, Retention, StoredEvent, Verdict};
 
+use super::next::Next;
 use super::play::Play;
 use super::read::{scope_of, with_scope};
 use super::reference::Place;
 use super::script::{Known, session_at, stream_at};
 use super::stream::Stream;
-use crate::failure::{Mismatch, Outcome, same};
+use crate::failure::{Mismatch, Outcome, ensure, same};
 use crate::follower::Follower;
 
 pub(crate) struct Reader {
     /// Its instance.
     pub(super) on: usize,
     place: usize,
-    retention: mcp_event_store_core::Retention,
+    retention: Retention,
     position: Position,
     /// Whether another has taken its stream over.
     fate: Fate,
@@ -44,19 +46,6 @@ enum Fate {
     /// Of several that wait for an absent stream on different instances, one remains after a
     /// take-over, and which one depends on when they are polled.
     Open,
-}
-
-/// What may come next of a reader.
-struct Next {
-    event: Option<(usize, usize)>,
-    /// A reader that waited may start at any event up to this one.
-    or_before: bool,
-    end: bool,
-    unknown: bool,
-    /// `EventsExpired` after an event from the first up to below the second.
-    expired: Option<(usize, usize)>,
-    /// Whether any of it has to come.
-    must: bool,
 }
 
 fn mode(take_over: bool) -> ReplayMode {
@@ -89,7 +78,7 @@ impl Play<'_> {
                     _ => (false, false),
                 };
                 let came = format!("{:?}", answer.map(|follower| follower.verdict));
-                crate::failure::ensure(unknown && expired, format!("{refused:?}"), came)
+                ensure(unknown && expired, format!("{refused:?}"), came)
             }
         }
     }
@@ -221,9 +210,10 @@ impl Play<'_> {
         for _ in 0..events {
             let next = self.next_of(&self.readers[at]);
             let follower = &mut self.readers[at].follower;
-            let came = if next.must { Some(follower.next().await?) } else { follower.ready() };
-            let Some(came) = came else { break };
-            if self.check(at, &next, came)? {
+            let came =
+                if next.must { Poll::Ready(follower.next().await?) } else { follower.ready() };
+            let Poll::Ready(came) = came else { break };
+            if self.check(at, &next, came.as_ref())? {
                 self.readers.remove(at);
                 break;
             }
@@ -236,9 +226,9 @@ impl Play<'_> {
         &mut self,
         at: usize,
         next: &Next,
-        came: Option<Result<StoredEvent>>,
+        came: Option<&Result<StoredEvent>>,
     ) -> Outcome<bool> {
-        let fits = match &came {
+        let fits = match came {
             None => next.end,
             Some(Err(Error::UnknownEvent)) => next.unknown,
             Some(Err(error)) => self.may_expire(at, next, error),
@@ -257,7 +247,7 @@ impl Play<'_> {
             stream_at(*place),
             next.told()
         );
-        crate::failure::ensure(fits, who, format!("{came:?}"))?;
+        ensure(fits, who, format!("{came:?}"))?;
         Ok(true)
     }
 
@@ -292,7 +282,7 @@ impl Play<'_> {
                 let mut next = self.next_of(&self.readers[at]);
                 next.end = true;
                 let came = self.readers[at].follower.next().await?;
-                if self.check(at, &next, came)? {
+                if self.check(at, &next, came.as_ref())? {
                     break;
                 }
             }
@@ -307,36 +297,4 @@ enum Full {
     Yes,
     Perhaps,
     No,
-}
-
-impl Next {
-    /// Adds what comes of a reader that stands before event `next` of `stream`.
-    fn of_stream(
-        &mut self,
-        stream: usize,
-        next: usize,
-        s: &Stream,
-        now: super::stream::Moment,
-        r: &mcp_event_store_core::Retention,
-    ) {
-        let is_over = next == s.events.len() && s.complete;
-        self.event = (next < s.events.len()).then_some((stream, next));
-        self.end |= is_over;
-        self.unknown |= s.is_forgotten(now, r);
-        let hidden = if s.gone { 0 } else { s.hidden(now, r) };
-        self.expired = (next < hidden).then_some((next, hidden));
-        self.must |= self.event.is_some() || is_over;
-    }
-
-    fn may_end(&self) -> bool {
-        self.end || self.unknown || self.expired.is_some()
-    }
-
-    fn told(&self) -> String {
-        let Self { event, or_before, end, unknown, expired, .. } = self;
-        format!(
-            "event {event:?} (or before it: {or_before}), its end: {end}, \
-             UnknownEvent: {unknown}, EventsExpired within {expired:?}"
-        )
-    }
 }

@@ -8,7 +8,7 @@ use super::{OFFERS, append, connection, deletion, follow, forgetful, lease, repl
 /// Asserts that `proof` fails for a store with the defect `D`.
 fn is_caught<D: Defect>(proof: &str) {
     let proof = check(proof).unwrap();
-    let failure = run_check::<Broken<D>>(proof, OFFERS).expect_err("a broken store");
+    let failure = run_check::<Broken<D>>(proof, OFFERS).unwrap_err();
     println!("{failure}\n");
     assert_eq!(failure.kind, FailureKind::RuleBroken, "{failure}");
 }
