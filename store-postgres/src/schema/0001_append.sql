@@ -30,6 +30,8 @@ DECLARE
     v_groups  CONSTANT integer := cardinality(p_session);
     g record;
     v_gone record;
+    v_locked bigint[];
+    v_found integer := 0;
     v_now bigint;
     v_plan integer;
     v_expires bigint;
@@ -65,9 +67,10 @@ BEGIN
     PERFORM {commit_as}(p_sync);
     INSERT INTO {sessions} AS x (id) SELECT w.id FROM unnest(p_sessions) AS w (id)
     ON CONFLICT (id) DO UPDATE SET bytes = x.bytes WHERE false;
-    PERFORM 1 FROM unnest(p_session, p_name) AS w (session, name)
-    JOIN {streams} s ON s.session = w.session AND s.name = w.name
-    ORDER BY s.id FOR UPDATE OF s;
+    v_locked := ARRAY(
+        SELECT s.id FROM unnest(p_session, p_name) AS w (session, name)
+        JOIN {streams} s ON s.session = w.session AND s.name = w.name
+        ORDER BY s.id FOR UPDATE OF s);
     v_now := {now}(p_offset);
 
     FOR g IN
@@ -79,6 +82,7 @@ BEGIN
         ORDER BY w.w_n
     LOOP
         o_code := 0;
+        v_found := v_found + (g.id IS NOT NULL)::integer;
         v_expires := {expires_at}(
             g.expired_at, g.complete, g.active_at, g.lease_until, p_stream_ttl, p_completed_ttl);
         IF g.id IS NULL THEN
@@ -242,6 +246,11 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
+    IF v_found > cardinality(v_locked) THEN
+        -- Another instance created a session-less stream after the locks were taken: it was seen
+        -- above, and is not locked.
+        RAISE EXCEPTION 'a stream was created meanwhile' USING ERRCODE = 'MCE01';
+    END IF;
     IF NOT v_stored THEN
         RETURN;
     END IF;

@@ -131,3 +131,38 @@ async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
     assert!(counted[0] == 0 && counted[1] > 100, "deadlocks and commits: {counted:?}");
     admin.run(format!("DROP DATABASE {database} WITH (FORCE)")).await;
 }
+
+/// What no lock of a session orders: session-less streams that several instances create, extend
+/// and delete at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn session_less_streams_that_are_created_at_once_stay_whole() {
+    let scope = Scope::shared().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut engines = Vec::new();
+    for _ in 0..3 {
+        let engine = scope.engine_with(settings(), &Clock::system()).await;
+        for _ in 0..8 {
+            let engine = engine.clone();
+            tasks.spawn(async move {
+                for n in 0..150 {
+                    let name = StreamId::new(format!("stream {}", draw(3))).unwrap();
+                    let stream = StreamRef::sessionless(name);
+                    if n % 5 == 0 {
+                        engine.delete_stream(&stream).await.unwrap();
+                    } else {
+                        engine.store_event(&stream, event("x")).await.unwrap();
+                    }
+                }
+            });
+        }
+        engines.push(engine);
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    compare(&scope).await;
+    for engine in engines {
+        engine.close().await.unwrap();
+    }
+    scope.tear_down().await;
+}
