@@ -82,3 +82,55 @@ scripts! {
     RECLAIM = "reclaim", FREES, [COMMON, CHANGE, BURY];
     CLAIM_SWEEP = "claim_sweep", FREES, [COMMON];
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The commands that `code` calls.
+    fn commands(code: &str) -> BTreeSet<&str> {
+        let calls = code.split("call('").skip(1);
+        calls.filter_map(|rest| rest.split('\'').next()).collect()
+    }
+
+    #[test]
+    fn the_probe_uses_every_command_and_the_guide_lists_it() {
+        let all = [
+            &APPEND,
+            &STORE_SESSION,
+            &TOUCH,
+            &FIND,
+            &READ,
+            &METAS,
+            &LIST_SESSION,
+            &LARGE_SESSIONS,
+            &PENDING,
+            &USAGE,
+            &NOW,
+            &LOSE,
+            &RENEW,
+            &TAKE_OVER,
+            &DELETE_STREAM,
+            &DELETE_SESSION,
+            &BURY_MORE,
+            &USE_SESSION,
+            &FORGET_SESSIONS,
+            &LIST,
+            &REMOVE,
+            &RECLAIM,
+            &CLAIM_SWEEP,
+        ];
+        let guide = include_str!("../../docs/redis.md");
+        let probed = commands(PROBE.code());
+        for script in all {
+            for command in commands(script.code()) {
+                assert!(probed.contains(command), "{script:?} uses {command}, the probe does not");
+                let rule = format!(" +{}", command.to_lowercase());
+                assert!(guide.contains(&rule), "the guide does not list{rule}");
+            }
+        }
+        assert!(probed.len() > 30);
+    }
+}

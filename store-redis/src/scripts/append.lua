@@ -99,14 +99,15 @@ local function append(p, group, session, name, again)
     call('HSET', names, name, m.key)
     place(p, m, 'i')
   end
-  local before = sums(m)
+  local grows = extends and m.last >= m.first and group.completes == 0
+  local before = not grows and sums(m)
   if creates then
     before.open, before.bytes = 0, -own_bytes(m)
   elseif not extends then
     remove_all(p, m)
     m.expired, m.lease, m.owner = NONE, NONE, ''
   end
-  local first_seq = m.last + 1
+  local first_seq, total = m.last + 1, m.total
   if not push(p, m, group.first, group.events) then
     if again then error('a new stream cannot be appended to') end
     lose(p, session, name, m.key)
@@ -115,7 +116,7 @@ local function append(p, group, session, name, again)
   m.complete = group.completes
   take_leases(m, group.first + group.events, group.leases)
   local ttl = due_guard(m)
-  settle(p, m, before)
+  if grows then settle_growth(p, m, group.events, m.total - total) else settle(p, m, before) end
   guard(p, m, ttl)
   return struct.pack('>c16ddd', m.key, first_seq, m.newest, m.epoch)
 end

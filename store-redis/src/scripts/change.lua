@@ -67,6 +67,15 @@ local function settle(p, m, before)
   save(p, m)
 end
 
+-- The same for a stream that only got more events, `events` of `bytes`: most appends. Its place in
+-- every index but that of large streams stays.
+local function settle_growth(p, m, events, bytes)
+  local kept = m.total - m.removed
+  if kept >= LARGE and kept - bytes < LARGE then call('ZADD', p .. ':l', 0, m.key) end
+  book(p, m.session, 0, events, bytes)
+  save(p, m)
+end
+
 -- Lets a session go that holds nothing any more.
 local function forget_if_empty(p, session)
   if session == '' or call('EXISTS', p .. ':n:' .. session) == 1 then return end

@@ -48,13 +48,19 @@ local function load(p, key)
   m.session = string.sub(text, at, at + session - 1)
   m.name = string.sub(text, at + session, at + session + name - 1)
   m.owner = string.sub(text, at + session + name)
+  m.stored_owner = m.owner
   return m
 end
 
 local function save(p, m)
   local text = struct.pack(HEAD, m.first, m.last, m.removed, m.total, m.oldest, m.newest, m.active,
     m.expired, m.lease, m.epoch, m.guard, m.complete, m.tag, m.removed_tag, #m.session, #m.name)
-  call('SET', p .. ':m:' .. m.key, text .. m.session .. m.name .. m.owner, 'KEEPTTL')
+  if m.owner == m.stored_owner then
+    call('SETRANGE', p .. ':m:' .. m.key, 0, text)
+  else
+    call('SET', p .. ':m:' .. m.key, text .. m.session .. m.name .. m.owner, 'KEEPTTL')
+    m.stored_owner = m.owner
+  end
 end
 
 -- Whether the stream is still the one of its name.

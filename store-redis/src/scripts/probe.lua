@@ -7,6 +7,7 @@ local value, hash, sorted, set, stream, moved =
   p .. ':v', p .. ':h', p .. ':s', p .. ':u', p .. ':e', p .. ':m'
 
 call('SET', value, '1', 'PX', 60000)
+call('SETRANGE', value, 0, '1')
 call('GET', value)
 call('PEXPIRE', value, 60000)
 call('PERSIST', value)
