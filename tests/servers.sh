@@ -5,8 +5,10 @@
 
 images=(mcp-event-store-test:trixie mcp-event-store-test:bookworm)
 
-# What a docker daemon of this script's keeps: its images, from one run to the next.
+# What a docker daemon of this script's keeps from one run to the next: its images, its last log.
 docker_home=${XDG_CACHE_HOME:-$HOME/.cache}/mcp-event-store/docker
+# What it keeps while it runs. Paths of sockets must be short.
+docker_run=/tmp/mcp-event-store-docker-$EUID
 docker_started=
 
 # Marks this run's containers.
@@ -46,25 +48,19 @@ docker_answers() { has docker && timeout 20 docker ps >/dev/null 2>&1; }
 # A daemon apart from any that the user has or starts: with directories and a socket of its own,
 # and without a hand in the machine's network, since the containers use the host's.
 start_docker() {
-    mkdir -p "$docker_home"
-    exec {docker_lock}>"$docker_home/lock"
+    mkdir -p "$docker_home" "$docker_run" && [[ -O $docker_run ]] || return 1
+    exec {docker_lock}>"$docker_run.lock"
     flock --nonblock "$docker_lock" || {
         say "Waiting for another run, which uses the same docker daemon, to end"
         flock "$docker_lock"
     }
     stop_daemon # One whose run was killed.
-    docker_run=$(mktemp -d /tmp/mcp-event-store-docker.XXXXXX)
-    chmod 755 "$docker_run"
+    mkdir -p "$docker_run"
     say "Starting a docker daemon for this run; its log is $docker_home/log"
     docker_started=yes
     # In a group of its own: Ctrl-C must not end it before the containers are removed.
     set -m
-    as_root dockerd --host "unix://$docker_run/docker.sock" --group "$(id -gn)" \
-        --data-root "$docker_home/data" --exec-root "$docker_run/exec" \
-        --pidfile "$docker_home/pid" --containerd-namespace mcp-event-store \
-        --containerd-plugins-namespace mcp-event-store-plugins \
-        --bridge none --iptables=false --ip6tables=false \
-        </dev/null >"$docker_home/log" 2>&1 {docker_lock}>&- &
+    run_daemon </dev/null >"$docker_home/log" 2>&1 &
     set +m
     export DOCKER_HOST=unix://$docker_run/docker.sock
     wait_for_docker $! || {
@@ -74,6 +70,16 @@ start_docker() {
         unset DOCKER_HOST
         return 1
     }
+}
+
+run_daemon() {
+    # The lock is this script's, and must not outlive it with the daemon.
+    exec {docker_lock}>&-
+    as_root dockerd --host "unix://$docker_run/docker.sock" --group "$(id -gn)" \
+        --data-root "$docker_home/data" --exec-root "$docker_run/exec" \
+        --pidfile "$docker_run/pid" --containerd-namespace mcp-event-store \
+        --containerd-plugins-namespace mcp-event-store-plugins \
+        --bridge none --iptables=false --ip6tables=false
 }
 
 wait_for_docker() {
@@ -88,17 +94,23 @@ stop_docker() {
     [[ -n $docker_started ]] || return 0
     docker_started=
     stop_daemon
-    as_root rm -rf "$docker_run"
     exec {docker_lock}>&-
 }
 
 stop_daemon() {
     local pid deadline=$((SECONDS + 30))
-    pid=$(cat "$docker_home/pid" 2>/dev/null) || return 0
+    pid=$(cat "$docker_run/pid" 2>/dev/null) || pid=none
     # Another process may have got the number since.
-    [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || return 0
-    as_root kill "$pid"
-    while [[ -d /proc/$pid && $SECONDS -lt $deadline ]]; do sleep 0.2; done
+    if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]]; then
+        as_root kill "$pid"
+        while [[ -d /proc/$pid && $SECONDS -lt $deadline ]]; do sleep 0.2; done
+    fi
+    # It leaves its hold on the host's network mounted; one that was killed, its data as well.
+    local mount
+    for mount in "$docker_run/exec/netns/default" "$docker_home/data"; do
+        while mountpoint -q "$mount" && as_root umount "$mount"; do :; done
+    done
+    as_root rm -rf "$docker_run"
 }
 
 need_images() {
