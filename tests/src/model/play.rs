@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mcp_event_store_core::{Error, EventId, Lease, RawJson, Result, Settings, StoredEvent, Usage};
 
+use super::next::Reader;
 use super::read;
-use super::reader::Reader;
 use super::reference::{Reference, Refusal};
 use super::script::{Claim, PLACES, SESSIONS, Script, Step, hours, stream_at, ttl};
 use super::stream::millis;
@@ -58,6 +58,7 @@ pub(super) async fn play(ctx: &Ctx, script: &Script) -> Outcome {
     for (n, step) in script.steps.iter().enumerate() {
         let placed = |m: Mismatch| m.within(format!("step {}, {step:?}", n + 1));
         play.step(step).await.map_err(placed)?;
+        play.glimpse();
         let usage = play.open[0].store.usage().await?;
         same("the usage", &play.reference.usage(), &usage).map_err(placed)?;
     }

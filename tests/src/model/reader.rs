@@ -7,46 +7,15 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use mcp_event_store_core::{Error, Readers, ReplayMode, Result, Retention, StoredEvent, Verdict};
+use mcp_event_store_core::{Error, Readers, ReplayMode, Result, StoredEvent, Verdict};
 
-use super::next::Next;
+use super::next::{Fate, Next, Position, Reader};
 use super::play::Play;
 use super::read::{scope_of, with_scope};
 use super::reference::Place;
 use super::script::{Known, session_at, stream_at};
-use super::stream::Stream;
 use crate::failure::{Mismatch, Outcome, ensure, same};
 use crate::follower::Follower;
-
-pub(crate) struct Reader {
-    /// Its instance.
-    pub(super) on: usize,
-    place: usize,
-    retention: Retention,
-    position: Position,
-    /// Whether another has taken its stream over.
-    fate: Fate,
-    follower: Follower,
-}
-
-/// Where a reader stands.
-#[derive(Clone, Copy, Debug)]
-enum Position {
-    /// Before event `next` of `stream`.
-    At { stream: usize, next: usize },
-    /// It waits for the stream. Streams of its name from this number on may have come meanwhile.
-    Waiting { since: usize },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Stays,
-    /// It must end, with `None` (F7).
-    TakenOver,
-    /// Of several that wait for an absent stream on different instances, one remains after a
-    /// take-over, and which one depends on when they are polled.
-    Open,
-}
 
 fn mode(take_over: bool) -> ReplayMode {
     let readers = if take_over { Readers::TakeOver } else { Readers::Join };
@@ -130,7 +99,9 @@ impl Play<'_> {
             None => Position::Waiting { since: self.reference.since(place) },
         };
         let retention = self.settings(on).retention;
-        self.readers.push(Reader { on, place, retention, position, fate: Fate::Stays, follower });
+        let fate = Fate::Stays;
+        let glimpse = None;
+        self.readers.push(Reader { on, place, retention, position, fate, glimpse, follower });
         Ok(())
     }
 
@@ -165,42 +136,6 @@ impl Play<'_> {
         }
     }
 
-    /// What may come next of `reader`.
-    fn next_of(&self, reader: &Reader) -> Next {
-        let fate = match reader.fate {
-            Fate::Stays if self.murky[reader.place] => Fate::Open,
-            fate => fate,
-        };
-        let mut next = Next {
-            event: None,
-            or_before: false,
-            end: fate != Fate::Stays,
-            unknown: false,
-            expired: None,
-            must: fate == Fate::TakenOver,
-        };
-        let (now, r) = (self.reference.now, &reader.retention);
-        match reader.position {
-            Position::At { stream, next: at } => {
-                next.of_stream(stream, at, &self.reference.streams[stream], now, r);
-                next.must |= self.reference.is_lost(stream);
-            }
-            Position::Waiting { since } => {
-                let of_name = |s: &&Stream| s.place == reader.place;
-                let came = self.reference.streams[since..].iter().filter(of_name);
-                next.unknown = came.clone().any(|s| s.is_forgotten(now, r));
-                if let Some(stream) = self.reference.at(reader.place, r) {
-                    let s = &self.reference.streams[stream];
-                    let hidden = s.hidden(now, r);
-                    next.of_stream(stream, hidden, s, now, r);
-                    next.or_before = true;
-                    next.expired = (hidden > 0).then_some((0, hidden));
-                }
-            }
-        }
-        next
-    }
-
     /// Takes up to `events` events of a follow, and compares each.
     pub(super) async fn poll(&mut self, reader: usize, events: usize) -> Outcome {
         if self.readers.is_empty() {
@@ -212,7 +147,12 @@ impl Play<'_> {
             let follower = &mut self.readers[at].follower;
             let came =
                 if next.must { Poll::Ready(follower.next().await?) } else { follower.ready() };
-            let Poll::Ready(came) = came else { break };
+            let Poll::Ready(came) = came else {
+                self.readers[at].glimpse.get_or_insert_default();
+                self.glimpse();
+                break;
+            };
+            self.readers[at].glimpse = None;
             if self.check(at, &next, came.as_ref())? {
                 self.readers.remove(at);
                 break;
@@ -254,12 +194,10 @@ impl Play<'_> {
     /// Which event `came` is, if it may come next.
     fn event_of(&self, next: &Next, came: &StoredEvent) -> Option<(usize, usize)> {
         let (stream, number) = next.event?;
-        if !next.or_before {
-            return Some((stream, number));
-        }
+        let Some(last) = next.up_to else { return Some((stream, number)) };
         let events = &self.reference.streams[stream].events;
         let is_it = |n: &usize| events[*n].id.as_ref() == Some(&came.id);
-        (0..=number).find(is_it).map(|number| (stream, number))
+        (0..events.len().min(last + 1)).find(is_it).map(|number| (stream, number))
     }
 
     fn may_expire(&self, at: usize, next: &Next, error: &Error) -> bool {
