@@ -12,10 +12,12 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::Instrument;
 
 use crate::principal::Caller;
 use crate::request_scope::RequestScope;
 
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 type PrincipalOf = dyn Fn(&Parts) -> Option<String> + Send + Sync;
@@ -89,7 +91,8 @@ impl<S, B, R> Service<Request<B>> for ResumeGuard<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
-    S::Error: Send,
+    S::Error: Send + 'static,
+    R: Send + 'static,
 {
     type Response = Response<Either<R, Full<Bytes>>>;
     type Error = S::Error;
@@ -108,11 +111,26 @@ where
             None => Caller::Unchecked,
         };
         let scope = RequestScope::of(caller);
+        let of_session = parts.headers.contains_key(SESSION_ID);
         let answer = scope.clone().run(self.inner.call(Request::from_parts(parts, body)));
         Box::pin(async move {
-            let answer = answer.await?;
+            let answer = if of_session { to_its_end(answer).await? } else { answer.await? };
             Ok(refused(&scope).unwrap_or_else(|| answer.map(Either::Left)))
         })
+    }
+}
+
+/// Runs `answer` even if its client goes away meanwhile. rmcp restores a session within the request
+/// that first asks for it; cut off in the middle, that leaves a session that knows no `initialize`,
+/// and tells others who wait for it that it is not there.
+async fn to_its_end<T: Send + 'static>(answer: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(answer.in_current_span()).await {
+        Ok(answer) => answer,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is about to end, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

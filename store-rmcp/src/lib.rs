@@ -59,6 +59,7 @@ mod session_store;
 mod stream_control;
 mod stream_name;
 mod transport;
+mod turns;
 mod wire;
 mod wiring;
 mod writer;

@@ -23,6 +23,7 @@ use crate::session::{Origin, Session};
 use crate::session_map::SessionMap;
 use crate::session_store::RmcpSessionStore;
 use crate::transport::SessionTransport;
+use crate::turns::Turns;
 use crate::{keeper, request, request_scope, resume};
 
 /// How long rmcp may take to let an ended session go: it gives handlers 5 s to finish.
@@ -33,6 +34,7 @@ const LINGER: Duration = Duration::from_secs(10);
 pub struct DurableSessionManager {
     pub(crate) context: Arc<Context>,
     sessions: Arc<SessionMap>,
+    turns: Turns,
 }
 
 impl DurableSessionManager {
@@ -45,7 +47,8 @@ impl DurableSessionManager {
     /// A manager over `store` with `config`.
     #[must_use]
     pub fn with_config(store: &Store, config: DurableSessionConfig) -> Self {
-        Self { context: Arc::new(Context::new(store, config)), sessions: Arc::default() }
+        let context = Arc::new(Context::new(store, config));
+        Self { context, sessions: Arc::default(), turns: Turns::default() }
     }
 
     /// rmcp's view of the sessions in the store.
@@ -133,14 +136,23 @@ impl DurableSessionManager {
         }
     }
 
-    /// `false`, for rmcp to look for the session in the store; an error if it is another's. rmcp
-    /// lets all who ask for one session wait for the first, and so would tell its owner, too, that
-    /// there is none.
+    /// `true` if another request restores the session meanwhile; else this one may.
+    async fn is_restored(&self, id: &WireSessionId) -> Result<bool> {
+        let turn = self.turns.turn(id).await;
+        if let Some(session) = self.sessions.get(id) {
+            return self.is_alive(&session).await;
+        }
+        let here = self.may_be_restored(id).await?;
+        request_scope::keep(turn);
+        Ok(here)
+    }
+
+    /// `false`, for rmcp to look for the session in the store; an error if it is another's, or if
+    /// the store is away. rmcp lets all who ask for one session wait for the first, and whatever
+    /// that fails by, it tells the others that there is no such session.
     async fn may_be_restored(&self, id: &str) -> Result<bool> {
-        let caller = request_scope::caller();
-        if caller.is_checked()
-            && let Ok(id) = SessionId::new(id)
-            && !self.session_store().is_open_to(&caller, &id).await?
+        if let Ok(id) = SessionId::new(id)
+            && !self.session_store().is_open_to(&request_scope::caller(), &id).await?
         {
             return Err(Error::NotYours);
         }
@@ -186,8 +198,8 @@ impl SessionManager for DurableSessionManager {
 
     async fn has_session(&self, id: &WireSessionId) -> Result<bool> {
         telling(match self.sessions.get(id) {
-            Some(session) => self.is_alive(&session).await,
-            None => self.may_be_restored(id).await,
+            Some(session) if session.is_ready() => self.is_alive(&session).await,
+            _ => self.is_restored(id).await,
         })
     }
 

@@ -13,6 +13,7 @@ use rmcp::model::RequestId;
 use crate::context::lock;
 use crate::principal::Caller;
 use crate::refusal::Refusal;
+use crate::turns::Turn;
 
 tokio::task_local! {
     static SCOPE: Arc<RequestScope>;
@@ -31,6 +32,8 @@ struct State {
     /// The JSON-RPC request that the HTTP request carries, once it is known.
     request: Option<RequestId>,
     refusal: Option<Refusal>,
+    /// What this request alone may do, as long as it lasts.
+    turn: Option<Turn>,
 }
 
 impl RequestScope {
@@ -63,6 +66,11 @@ pub(crate) fn note_request(request: &RequestId) {
 /// Notes what the client is told instead of rmcp's answer. The first refusal is the cause.
 pub(crate) fn refuse(refusal: Refusal) {
     let _ = SCOPE.try_with(|scope| lock(&scope.state).refusal.get_or_insert(refusal).log());
+}
+
+/// Keeps a turn until the request has been answered; outside of a request, not at all.
+pub(crate) fn keep(turn: Turn) {
+    let _ = SCOPE.try_with(|scope| lock(&scope.state).turn = Some(turn));
 }
 
 /// Notes the store's refusal.

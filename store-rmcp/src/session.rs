@@ -46,6 +46,8 @@ pub(crate) struct Session {
     questions: Questions,
     /// Whether events without a message may be sent, once the protocol version is agreed.
     shows_blank: OnceLock<bool>,
+    /// Whether rmcp has begun it, or begun it again after a restore.
+    ready: AtomicBool,
     /// Set when rmcp has dropped the transport: nothing runs for this session any more.
     transport_gone: AtomicBool,
     /// Held for routing and counting; nothing awaits under it.
@@ -90,6 +92,7 @@ impl Session {
             owner,
             questions: Questions::new(),
             shows_blank: OnceLock::new(),
+            ready: AtomicBool::new(origin == Origin::New),
             transport_gone: AtomicBool::new(false),
             state: Mutex::new(State {
                 router: Router::new(standalone),
@@ -161,7 +164,15 @@ impl Session {
     pub(crate) async fn accept(&self, mut message: ClientJsonRpcMessage) -> Result<()> {
         self.questions.recognise(&mut message)?;
         self.note_cancellation(&message);
-        self.hand_over(message).await
+        self.hand_over(message).await?;
+        // A restored session's first message is that it is initialised.
+        self.ready.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Whether requests may be handed over: before `initialize` they would break the session.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
     }
 
     /// Hands a client's message to the handler.

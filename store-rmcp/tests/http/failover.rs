@@ -181,14 +181,14 @@ async fn c09_a_resume_on_another_instance_takes_the_stream_over(place: Place) {
 }
 
 async fn a_long_silent_call_is_neither_swept_nor_evicted(place: Place) {
-    let ttl = Duration::from_millis(700);
+    let ttl = Duration::from_secs(2);
     let place = place.with(|s| {
         s.retention.stream_ttl = Some(ttl);
         s.retention.session_ttl = Some(ttl);
         s.retention.sweep_every = Some(Duration::from_millis(50));
     });
     let config = DurableSessionConfig::default()
-        .with_lease_ttl(Duration::from_millis(300))
+        .with_lease_ttl(ttl / 2)
         .with_idle_timeout(Duration::from_millis(100));
     let server = Server::start_with(&place.open().await, config).await;
     let client = Client::connect(&server).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcp_event_store_rmcp::DurableSessionConfig;
 use reqwest::StatusCode;
 
-use crate::support::{Client, Place, Server, briefs};
+use crate::support::{Client, Fault, Mode, Place, Server, briefs};
 
 on_every_store!(
     a_call_on_the_second_instance_is_that_instances_own,
@@ -14,6 +14,7 @@ on_every_store!(
     c10_a_session_deleted_on_one_instance_ends_on_the_others,
     a_session_in_use_does_not_expire,
     concurrent_requests_of_an_unknown_session_restore_it_once,
+    a_client_that_gives_up_while_its_session_is_restored_harms_no_other_request,
 );
 
 /// Refused, in a way that says so.
@@ -121,4 +122,24 @@ async fn concurrent_requests_of_an_unknown_session_restore_it_once(place: Place)
         assert_eq!(briefs(&call.await.unwrap()), ["-", "result"]);
     }
     assert_eq!(second.sessions.sessions_here(), 1);
+}
+
+async fn a_client_that_gives_up_while_its_session_is_restored_harms_no_other_request(place: Place) {
+    let first = Server::start(&place.open().await).await;
+    let client = Client::connect(&first).await;
+    for _ in 0..5 {
+        let (fault, store) = Fault::over(&place.open().await);
+        let second = Server::start(&store).await;
+        let there = client.at(&second);
+        fault.everything(Mode::Stall);
+        let hasty = there.clone();
+        let gives_up = tokio::spawn(async move { hasty.get_raw(None).await });
+        let patient = tokio::spawn(async move { there.call(1, "count", 0).await.rest().await });
+        // Both are on their way to the store by now, or soon: either way it must go well.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gives_up.abort();
+        fault.everything(Mode::Work);
+        second.script.go(1);
+        assert_eq!(briefs(&patient.await.unwrap()), ["-", "result"]);
+    }
 }
