@@ -1,6 +1,6 @@
 //! The Redis backend against real servers: what the suite of all stores does not ask for.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod access;
 mod accounting;

@@ -109,7 +109,7 @@ async fn options_that_cannot_be() {
     let prefix = RedisOptions { key_prefix: "{a}".into(), ..options() };
     assert!(words(&refusal(server.url(), &prefix).await).contains("key_prefix"));
     let wait =
-        RedisOptions { wait_replicas: Some(1), wait_timeout: Duration::from_secs(60), ..options() };
+        RedisOptions { wait_replicas: Some(1), wait_timeout: Duration::from_mins(1), ..options() };
     assert!(words(&refusal(server.url(), &wait).await).contains("wait_timeout"));
     let error = refusal("redis://a,b", &options()).await;
     assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");

@@ -12,7 +12,7 @@ use crate::runtime;
 const SLOTS: usize = 16_384;
 
 /// How long nodes may take to agree on something.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Nodes that form a cluster. It ends when the value is dropped.
 #[derive(Debug)]
@@ -42,12 +42,14 @@ impl RedisCluster {
     }
 
     /// `redis+cluster://` with every node.
+    #[must_use]
     pub fn url(&self) -> String {
         let hosts: Vec<_> = self.nodes.iter().map(|node| node.address().to_string()).collect();
         format!("redis+cluster://{}", hosts.join(","))
     }
 
     /// The nodes: first the masters that it began with.
+    #[must_use]
     pub fn nodes(&self) -> &[Redis] {
         &self.nodes
     }

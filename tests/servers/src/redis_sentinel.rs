@@ -10,7 +10,7 @@ use crate::runtime;
 const NAME: &str = "mymaster";
 
 /// How long a failover may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Two servers and a Sentinel. They end when the value is dropped.
 #[derive(Debug)]
@@ -29,16 +29,19 @@ impl RedisSentinel {
     }
 
     /// `redis+sentinel://HOST:PORT/mymaster`.
+    #[must_use]
     pub fn url(&self) -> String {
         format!("redis+sentinel://{}/{NAME}", self.sentinel.address())
     }
 
     /// First the server that began as the master, then its replica.
+    #[must_use]
     pub fn servers(&self) -> &[Redis; 2] {
         &self.servers
     }
 
     /// The Sentinel.
+    #[must_use]
     pub fn sentinel(&self) -> &Redis {
         &self.sentinel
     }
