@@ -239,7 +239,7 @@ impl Backend for RocksBackend {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.readers.run(|database| database.check()).await
+        self.readers.run(Database::check).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -24,13 +24,14 @@ struct Mark {
     /// The earliest entry that was put since the last listing began.
     put: Timestamp,
     /// How many listings have begun.
-    turn: u64,
+    turns: u64,
 }
 
 /// A listing from the beginning.
 pub(crate) struct Turn {
     list: List,
-    turn: u64,
+    /// How many had begun with it.
+    number: u64,
     /// Where to begin.
     pub(crate) first: Timestamp,
 }
@@ -47,16 +48,16 @@ impl Marks {
     /// is either seen or noted.
     pub(crate) fn begin(&self, list: List) -> Turn {
         let mut lists = self.lock();
-        let mark = lists.entry(list).or_insert(Mark { first: START, put: END, turn: 0 });
-        mark.turn += 1;
+        let mark = lists.entry(list).or_insert(Mark { first: START, put: END, turns: 0 });
+        mark.turns += 1;
         mark.put = END;
-        Turn { list, turn: mark.turn, first: mark.first }
+        Turn { list, number: mark.turns, first: mark.first }
     }
 
     /// The listing found no entry before `first`.
-    pub(crate) fn end(&self, Turn { list, turn, .. }: &Turn, first: Timestamp) {
+    pub(crate) fn end(&self, Turn { list, number, .. }: &Turn, first: Timestamp) {
         if let Some(mark) = self.lock().get_mut(list)
-            && mark.turn == *turn
+            && mark.turns == *number
         {
             mark.first = first.min(mark.put);
         }
