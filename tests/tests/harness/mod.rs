@@ -8,4 +8,5 @@ pub(crate) mod memory;
 pub(crate) mod postgres;
 mod postgres_wire;
 pub(crate) mod redis;
+pub(crate) mod rocksdb;
 pub(crate) mod sqlite;

@@ -86,3 +86,13 @@ mod redis_cluster {
         reopen, second_instance, kill, lose_tail, sessions, maintenance, leases, retention, follow,
     ]);
 }
+
+/// A directory has no connection that could be cut, and one process and one instance at a time.
+mod rocksdb {
+    mcp_event_store_compliance::compliance_suite!(crate::harness::rocksdb::Rocks, offers: [
+        reopen, kill, lose_tail, sessions, maintenance, leases, retention, follow,
+    ]);
+    mcp_event_store_compliance::proof_suite!(crate::harness::rocksdb::Rocks, offers: [
+        reopen, kill, lose_tail, sessions, maintenance, leases, retention, follow,
+    ]);
+}
