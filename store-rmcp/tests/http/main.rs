@@ -20,6 +20,9 @@ macro_rules! on_every_store {
 macro_rules! on_lasting_stores {
     ($($test:ident),* $(,)?) => {
         on_store!(sqlite: $($test)*);
+        on_store!(postgres: $($test)*);
+        on_store!(redis: $($test)*);
+        on_store!(rocksdb: $($test)*);
     };
 }
 

@@ -6,6 +6,7 @@ mod place;
 pub mod process;
 mod proxy;
 mod server;
+mod servers;
 mod tools;
 
 use std::time::Duration;

@@ -5,6 +5,8 @@ use std::any::Any;
 use mcp_event_store::{Settings, Store};
 use tokio::sync::OnceCell;
 
+use super::servers::{self, Emptied};
+
 /// One store's data, empty at first, gone with the test.
 ///
 /// One constructor for each kind of store; the list in `main.rs` names them.
@@ -34,6 +36,24 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("events.db").display());
         Self::new(url, Engines::Many, directory)
+    }
+
+    pub async fn rocksdb() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("rocksdb://{}", directory.path().join("events").display());
+        Self::new(url, Engines::One(OnceCell::new()), directory)
+    }
+
+    pub async fn postgres() -> Self {
+        Self::on_server(servers::postgres().await)
+    }
+
+    pub async fn redis() -> Self {
+        Self::on_server(servers::redis().await)
+    }
+
+    fn on_server(part: Emptied) -> Self {
+        Self::new(part.url().to_owned(), Engines::Many, part)
     }
 
     fn new(url: String, engines: Engines, data: impl Any + Send + Sync) -> Self {
