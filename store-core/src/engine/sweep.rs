@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use tokio::time::sleep;
 
 use super::{Shared, metrics, search, shrink};
@@ -18,6 +19,10 @@ use crate::store::SweepReport;
 
 /// Streams that are looked at, and sessions that are forgotten, in one step.
 pub(super) const STEP: usize = 256;
+
+/// Streams that are looked into at once: each takes a few reads, one after the other, which over a
+/// network are mostly waiting.
+const LOOKS_AT_ONCE: usize = 8;
 
 /// Rows of events that are freed in one step.
 pub(super) const RECLAIM_STEP: u64 = 1000;
@@ -120,8 +125,9 @@ impl<B: Backend> Sweep<'_, B> {
             loop {
                 let (streams, next) = self.shared.backend.candidates(&which, cursor, STEP).await?;
                 let mut removals = Vec::new();
-                for meta in &streams {
-                    removals.extend(self.trimming(meta, now).await?);
+                for part in streams.chunks(LOOKS_AT_ONCE) {
+                    let looks: Vec<_> = part.iter().map(|m| self.trimming(m, now)).collect();
+                    removals.extend(try_join_all(looks).await?.into_iter().flatten());
                 }
                 self.remove(&streams, &removals).await?;
                 if next.is_none() {
