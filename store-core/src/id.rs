@@ -145,6 +145,18 @@ impl StreamRef {
         let session = self.session.as_ref().map_or(0, |s| s.as_str().len());
         (session + self.stream.as_str().len()) as u64
     }
+
+    /// A hash of both IDs (FNV-1a), the same in every process and version: what instances may tell
+    /// each other instead of names, which are long and may be secret. Streams may share one.
+    #[must_use]
+    pub fn name_hash(&self) -> u64 {
+        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0100_0000_01b3;
+        let session = self.session.as_ref().map_or("", SessionId::as_str);
+        // Neither ID can hold the byte between them.
+        let bytes = session.bytes().chain([0]).chain(self.stream.as_str().bytes());
+        bytes.fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+    }
 }
 
 /// In whose name an event ID is presented. An ID from outside the scope is unknown in it.

@@ -189,6 +189,9 @@ pub enum Wakeup {
     Any,
     /// This stream.
     Stream(StreamRef),
+    /// The streams with this [`name_hash`](StreamRef::name_hash), for backends whose instances
+    /// tell each other hashes instead of names.
+    NameHash(u64),
 }
 
 impl PageLimit {

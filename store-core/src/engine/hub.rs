@@ -45,6 +45,8 @@ pub(super) struct Hub {
 #[derive(Default)]
 struct Registry {
     by_stream: HashMap<StreamRef, Entry>,
+    /// The same streams by their name hashes, which several may share.
+    by_hash: HashMap<u64, Vec<StreamRef>>,
     followers_of: HashMap<SessionId, u64>,
 }
 
@@ -121,6 +123,9 @@ impl Hub {
             }
             *count += 1;
         }
+        if !topics.by_stream.contains_key(stream) {
+            topics.by_hash.entry(stream.name_hash()).or_default().push(stream.clone());
+        }
         let entry =
             topics.by_stream.entry(stream.clone()).or_insert_with(|| Entry::new(&self.ring_bytes));
         entry.followers += 1;
@@ -166,6 +171,12 @@ impl Hub {
                 let topics = lock(&self.topics);
                 topics.by_stream.values().for_each(|entry| entry.topic.nudge());
             }
+            Wakeup::NameHash(hash) => {
+                let topics = lock(&self.topics);
+                let named = topics.by_hash.get(hash).into_iter().flatten();
+                let entries = named.filter_map(|stream| topics.by_stream.get(stream));
+                entries.for_each(|entry| entry.topic.nudge());
+            }
             Wakeup::Stream(stream) => {
                 if let Some(topic) = self.topic(stream) {
                     topic.nudge();
@@ -207,9 +218,22 @@ impl Hub {
             entry.followers -= 1;
             if entry.followers == 0 {
                 topics.by_stream.remove(stream);
+                topics.forget_hash(stream);
             }
         }
         self.followers.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Registry {
+    fn forget_hash(&mut self, stream: &StreamRef) {
+        let hash = stream.name_hash();
+        if let Some(named) = self.by_hash.get_mut(&hash) {
+            named.retain(|known| known != stream);
+            if named.is_empty() {
+                self.by_hash.remove(&hash);
+            }
+        }
     }
 }
 
@@ -456,6 +480,19 @@ mod tests {
         assert!(is_elsewhere(&follower.take(KEY, 0, 0)));
         follower.before_reading();
         assert_eq!(seqs(follower.take(KEY, 0, 0)), [1]);
+    }
+
+    #[test]
+    fn a_name_hash_wakes_the_streams_that_have_it() {
+        let hub = Hub::new();
+        let other = StreamRef::sessionless(StreamId::new("b").unwrap());
+        let mut follower = hub.subscribe(&stream(), None).unwrap();
+        hub.wake(&Wakeup::NameHash(other.name_hash()));
+        assert!(matches!(follower.take(KEY, 0, 0), Taken::Nothing));
+        hub.wake(&Wakeup::NameHash(stream().name_hash()));
+        assert!(is_elsewhere(&follower.take(KEY, 0, 0)));
+        drop(follower);
+        assert!(lock(&hub.topics).by_hash.is_empty());
     }
 
     #[test]
