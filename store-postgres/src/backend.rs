@@ -131,16 +131,11 @@ impl Backend for PostgresBackend {
     }
 
     async fn find(&self, stream: &StreamRef) -> Result<Option<Found>> {
-        self.notices.followed.remember(stream);
         read::find(&self.server, stream).await
     }
 
     async fn read(&self, key: &StreamKey, after: u64, limit: PageLimit) -> Result<Option<Page>> {
-        let page = read::read(&self.server, key, after, limit).await?;
-        if let Some(page) = &page {
-            self.notices.followed.remember(&page.meta.stream);
-        }
-        Ok(page)
+        read::read(&self.server, key, after, limit).await
     }
 
     async fn renew(

@@ -30,7 +30,6 @@ mod call;
 mod config;
 mod connect;
 mod error;
-mod followed;
 mod leases;
 mod names;
 mod notices;

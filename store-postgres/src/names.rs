@@ -47,9 +47,18 @@ impl Names {
         format!("\"{}{name}\"", self.prefix)
     }
 
-    /// What tells this store from others in the same database: for channels and locks.
+    /// What tells this store from others in the same database, for locks.
     pub(crate) fn scope(&self) -> String {
         format!("{}.{}", self.schema, self.prefix)
+    }
+
+    /// The channel that the instances of this store share. Its name has to be the same everywhere
+    /// and another for another store, and short.
+    pub(crate) fn channel(&self) -> String {
+        let scope = self.scope().bytes().fold(0_u64, |hash, byte| {
+            hash.wrapping_mul(31).wrapping_add(u64::from(byte)).rotate_left(7)
+        });
+        format!("mcp_event_store_{scope:016x}")
     }
 
     /// `sql` with `{name}`, `{name:…}` and `{settings}` filled in.

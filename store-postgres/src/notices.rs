@@ -1,7 +1,8 @@
 //! One connection that tells other instances of this one's commits, and hears of theirs.
 //!
 //! It notifies after the commit, never inside: a transaction that notifies takes a lock on the
-//! whole database until it has committed. What changes meanwhile is told together.
+//! whole database until it has committed. What changes meanwhile is told together, as hashes: names
+//! may be long, and whoever may connect to the database may listen.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,7 +16,6 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::followed::{Followed, fnv, hash};
 use crate::names::Names;
 
 /// Time between two notifications, in which changes gather.
@@ -28,7 +28,7 @@ const NAMED: usize = 400;
 const ANY: &str = "*";
 
 /// Wake-ups that a slow listener may fall behind by before it is told to look everywhere.
-const WAKEUPS: usize = 1024;
+const WAKEUPS: usize = 8192;
 
 /// How long to wait before connecting again to a server that is not there.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -38,7 +38,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Notices {
     channel: String,
-    pub(crate) followed: Followed,
     /// Guards what waits to be told; nothing awaits under it.
     untold: Mutex<Untold>,
     changed: Notify,
@@ -53,11 +52,8 @@ struct Untold {
 
 impl Notices {
     pub(crate) fn new(names: &Names) -> Arc<Self> {
-        // Instances with the same schema and prefix share a channel.
-        let scope = fnv(names.scope().bytes());
         Arc::new(Self {
-            channel: format!("mcp_event_store_{scope:016x}"),
-            followed: Followed::default(),
+            channel: names.channel(),
             untold: Mutex::default(),
             changed: Notify::new(),
             heard: broadcast::Sender::new(WAKEUPS),
@@ -66,7 +62,7 @@ impl Notices {
 
     /// Tells other instances of a commit that changed these streams.
     pub(crate) fn tell<'a>(&self, streams: impl IntoIterator<Item = &'a StreamRef>) {
-        self.untold().hashes.extend(streams.into_iter().map(hash));
+        self.untold().hashes.extend(streams.into_iter().map(StreamRef::name_hash));
         self.changed.notify_one();
     }
 
@@ -204,11 +200,7 @@ impl Line {
         for digits in payload.as_bytes().chunks(16) {
             let hash = std::str::from_utf8(digits).map(|text| u64::from_str_radix(text, 16));
             match hash {
-                Ok(Ok(hash)) => {
-                    if let Some(wakeup) = notices.followed.concerns(hash) {
-                        notices.hear(wakeup);
-                    }
-                }
+                Ok(Ok(hash)) => notices.hear(Wakeup::NameHash(hash)),
                 // Not ours: whoever can connect to the database can notify.
                 _ => notices.hear(Wakeup::Any),
             }

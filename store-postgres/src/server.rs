@@ -16,8 +16,9 @@ use crate::names::Names;
 use crate::pool::{Door, Lent, Pool};
 
 /// How often a transaction that the server ended in favour of others is begun again.
-const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 25;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open database.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Server {
             match self.send(lent, &self.appends, call).await {
                 Err(error) if may_be_sent_again(&error) && attempt < ATTEMPTS => {
                     attempt += 1;
-                    sleep(FIRST_PAUSE * attempt).await;
+                    sleep((FIRST_PAUSE * attempt).min(LONGEST_PAUSE)).await;
                 }
                 answer => return answer.map_err(classify_append),
             }
@@ -95,7 +96,7 @@ impl Server {
             match self.send(lent, &self.others, call).await {
                 Err(error) if may_be_sent_again(&error) && attempt < ATTEMPTS => {
                     attempt += 1;
-                    sleep(FIRST_PAUSE * attempt).await;
+                    sleep((FIRST_PAUSE * attempt).min(LONGEST_PAUSE)).await;
                 }
                 // The pool may have held a connection that was dead already.
                 Err(error) if is_lost_connection(&error) && !was_lost => was_lost = true,

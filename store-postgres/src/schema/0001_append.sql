@@ -31,7 +31,6 @@ DECLARE
     g record;
     v_gone record;
     v_locked bigint[];
-    v_found integer := 0;
     v_now bigint;
     v_plan integer;
     v_expires bigint;
@@ -74,15 +73,19 @@ BEGIN
     v_now := {now}(p_offset);
 
     FOR g IN
-        SELECT w.*, s.*
+        SELECT w.*, s.*, count(s.id) OVER () AS found
         FROM unnest(p_session, p_name, p_key, p_count, p_bytes, p_last_tag, p_completes)
             WITH ORDINALITY
             AS w (w_session, w_name, w_key, w_count, w_bytes, w_last_tag, w_completes, w_n)
         LEFT JOIN {streams} s ON s.session = w.w_session AND s.name = w.w_name
         ORDER BY w.w_n
     LOOP
+        IF g.found > cardinality(v_locked) THEN
+            -- Another instance created a session-less stream after the locks were taken: it is
+            -- seen here and not locked. Nothing has been written yet.
+            RAISE EXCEPTION 'a stream was created meanwhile' USING ERRCODE = 'MCE01';
+        END IF;
         o_code := 0;
-        v_found := v_found + (g.id IS NOT NULL)::integer;
         v_expires := {expires_at}(
             g.expired_at, g.complete, g.active_at, g.lease_until, p_stream_ttl, p_completed_ttl);
         IF g.id IS NULL THEN
@@ -246,11 +249,6 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
-    IF v_found > cardinality(v_locked) THEN
-        -- Another instance created a session-less stream after the locks were taken: it was seen
-        -- above, and is not locked.
-        RAISE EXCEPTION 'a stream was created meanwhile' USING ERRCODE = 'MCE01';
-    END IF;
     IF NOT v_stored THEN
         RETURN;
     END IF;

@@ -95,15 +95,38 @@ async fn sweeper(engine: Arc<Engine<PostgresBackend>>) {
     }
 }
 
+/// A database of a test's own, whose deadlocks the server counts.
+struct Database {
+    admin: Scope,
+    name: String,
+    scope: Scope,
+}
+
+impl Database {
+    async fn create() -> Self {
+        let admin = Scope::shared().await;
+        let name = fresh("crossing");
+        admin.run(format!("CREATE DATABASE {name}")).await;
+        let mut url = Url::parse(&admin.url).unwrap();
+        url.set_path(&name);
+        Self { admin, name, scope: Scope::on(url.as_str()) }
+    }
+
+    /// Drops it once all its connections are closed, and so have reported what they counted.
+    async fn drop_without_deadlocks(self) {
+        let Self { admin, name, .. } = self;
+        let counts =
+            format!("SELECT deadlocks, xact_commit FROM pg_stat_database WHERE datname = '{name}'");
+        let counted = &admin.integers(counts).await[0];
+        assert!(counted[0] == 0 && counted[1] > 100, "deadlocks and commits: {counted:?}");
+        admin.run(format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
-    // A database of its own, whose deadlocks the server counts.
-    let admin = Scope::shared().await;
-    let database = fresh("crossing");
-    admin.run(format!("CREATE DATABASE {database}")).await;
-    let mut url = Url::parse(&admin.url).unwrap();
-    url.set_path(&database);
-    let scope = Scope::on(url.as_str());
+    let database = Database::create().await;
+    let scope = &database.scope;
     let engines = [
         scope.engine_with(settings(), &Clock::system()).await,
         scope.engine_with(settings(), &Clock::system()).await,
@@ -120,23 +143,19 @@ async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
-    compare(&scope).await;
+    compare(scope).await;
     for engine in engines {
         engine.close().await.unwrap();
     }
-    // Closed connections have reported what they counted.
-    let deadlocks =
-        format!("SELECT deadlocks, xact_commit FROM pg_stat_database WHERE datname = '{database}'");
-    let counted = &admin.integers(deadlocks).await[0];
-    assert!(counted[0] == 0 && counted[1] > 100, "deadlocks and commits: {counted:?}");
-    admin.run(format!("DROP DATABASE {database} WITH (FORCE)")).await;
+    database.drop_without_deadlocks().await;
 }
 
 /// What no lock of a session orders: session-less streams that several instances create, extend
 /// and delete at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn session_less_streams_that_are_created_at_once_stay_whole() {
-    let scope = Scope::shared().await;
+    let database = Database::create().await;
+    let scope = &database.scope;
     let mut tasks = tokio::task::JoinSet::new();
     let mut engines = Vec::new();
     for _ in 0..3 {
@@ -160,9 +179,9 @@ async fn session_less_streams_that_are_created_at_once_stay_whole() {
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
-    compare(&scope).await;
+    compare(scope).await;
     for engine in engines {
         engine.close().await.unwrap();
     }
-    scope.tear_down().await;
+    database.drop_without_deadlocks().await;
 }
