@@ -45,9 +45,11 @@ build() {
         tail -n 20 "$root.log" >&2
         give_up "debootstrap cannot install $release; all that it said is in $root.log"
     }
+    rm "$root.log"
     clean "$root"
-    as_root tar -C "$root" --numeric-owner -c . | docker import - "$name" >/dev/null
-    as_root rm -rf "$root" "$root.log"
+    as_root tar -C "$root" --numeric-owner -c . | docker import - "$name" >/dev/null ||
+        give_up "docker cannot take the image $name"
+    as_root rm -rf "$root"
     trap - EXIT
 }
 

@@ -18,14 +18,16 @@ need_servers() {
     trap clean_up EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    if need_docker && need_images; then
+    servers=programs
+    if need_docker && need_images && containers_run; then
         servers=containers
         say "The servers for the tests run in containers"
-    elif need_programs; then
-        servers=programs
+        return
+    fi
+    stop_docker
+    if need_programs; then
         say "No containers: the servers for the tests are programs of this machine"
     else
-        servers=programs
         say "There may be no servers for the tests; those that need one say what to do"
     fi
 }
@@ -66,8 +68,6 @@ start_docker() {
     wait_for_docker $! || {
         say "The docker daemon does not run. Its last words:"
         tail -n 5 "$docker_home/log"
-        stop_docker
-        unset DOCKER_HOST
         return 1
     }
 }
@@ -93,6 +93,7 @@ wait_for_docker() {
 stop_docker() {
     [[ -n $docker_started ]] || return 0
     docker_started=
+    unset DOCKER_HOST
     stop_daemon
     exec {docker_lock}>&-
 }
@@ -119,6 +120,15 @@ need_images() {
         docker image inspect "$image" >/dev/null 2>&1 ||
             { need_debootstrap && tests/images.sh "${image##*:}"; } || return 1
     done
+}
+
+# A daemon may answer and yet not be allowed to start anything, such as one inside a container.
+containers_run() {
+    docker run --rm --network host --label "mcp-event-store.run=$MCP_EVENT_STORE_TEST_RUN" \
+        "${images[0]}" true </dev/null || {
+        say "The docker daemon cannot run containers"
+        return 1
+    }
 }
 
 need_debootstrap() {
