@@ -47,31 +47,61 @@ pub(super) async fn adopt_tombstones(play: &mut Play<'_>, on: usize) -> Outcome 
     same("tombstones that had to make room", &evicted.len(), &forgotten)
 }
 
+/// What was freed to make room.
+#[derive(Debug, Default)]
+struct Freed {
+    /// Bytes of events, by stream.
+    events: Vec<u64>,
+    /// Bytes of tombstones that could have stayed.
+    tombstones: Vec<u64>,
+    /// Bytes of tombstones whose time was over in any case.
+    overdue: u64,
+}
+
 /// T6 over everything, in a store whose order of last use is approximate: any streams may make
 /// room, but no more of them than need be, and none that must not.
 pub(super) async fn adopt_total(play: &mut Play<'_>, on: usize, r: &Retention) -> Outcome {
     let excess = play.reference.excess(r);
     let rows: Vec<_> = play.reference.rows().collect();
-    let mut freed = Vec::new();
-    let mut forgotten = 0;
+    let mut freed = Freed::default();
     for s in rows.iter().copied() {
-        let before = play.reference.streams[s].bytes();
-        let was_tombstone = play.reference.streams[s].expired_at.is_some();
+        let kept = play.reference.streams[s].kept_bytes();
+        let overdue = play.reference.streams[s].is_forgotten(play.reference.now, r);
         adopt(play, on, s).await?;
         let stream = &play.reference.streams[s];
-        freed.push(if stream.gone { before } else { before - stream.bytes() });
-        forgotten += usize::from(stream.gone && was_tombstone);
+        freed.events.push(kept - stream.kept_bytes());
+        match (stream.gone, overdue) {
+            (true, true) => freed.overdue += stream.own_bytes(),
+            (true, false) => freed.tombstones.push(stream.own_bytes()),
+            (false, _) => {}
+        }
     }
-    let all: u64 = freed.iter().sum();
-    let largest = freed.iter().max().copied().unwrap_or(0);
-    let came = format!("{freed:?} bytes freed of {excess} too many");
-    ensure(all == 0 || all - largest < excess, "no stream to make room in vain", &came)?;
     let left = play.reference.rows().map(|s| &play.reference.streams[s]);
     let could = left.filter(|s| s.expired_at.is_none()).any(|s| s.complete || s.kept().len() > 1);
-    ensure(!(could && all < excess), "streams that make room until it is enough", &came)?;
-    ensure(!(could && forgotten > 0), "tombstones to go last", &came)?;
     let tombstones = play.reference.usage().tombstones;
-    ensure(all >= excess || tombstones == 0, "tombstones that make room", came)
+    freed.fit(excess, could, tombstones > 0)
+}
+
+impl Freed {
+    /// Fails unless it had to be so much. Streams, or tombstones, that could make more room are
+    /// left or not.
+    fn fit(&self, excess: u64, streams_left: bool, tombstones_left: bool) -> Outcome {
+        let came = format!("{self:?} of {excess} bytes too many");
+        let events: u64 = self.events.iter().sum();
+        let tombstones: u64 = self.tombstones.iter().sum();
+        let still = excess.saturating_sub(events);
+        ensure(needed(&self.events, excess), "no stream to make room in vain", &came)?;
+        ensure(!streams_left || still == 0, "streams that make room until it is enough", &came)?;
+        ensure(needed(&self.tombstones, still), "tombstones to go last, if they must", &came)?;
+        let enough = tombstones + self.overdue >= still;
+        ensure(enough || !tombstones_left, "tombstones that make room", came)
+    }
+}
+
+/// Whether none of `parts` could have been spared.
+fn needed(parts: &[u64], of: u64) -> bool {
+    let all: u64 = parts.iter().sum();
+    all == 0 || all - parts.iter().max().copied().unwrap_or(0) < of
 }
 
 /// Takes over what the store left of one stream.
@@ -94,4 +124,31 @@ async fn adopt(play: &mut Play<'_>, on: usize, stream: usize) -> Outcome {
         play.reference.remove(play.reference.streams[stream].place);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn freed(events: &[u64], tombstones: &[u64], overdue: u64) -> Freed {
+        Freed { events: events.to_vec(), tombstones: tombstones.to_vec(), overdue }
+    }
+
+    #[test]
+    fn room_is_made_by_as_little_as_suffices() {
+        freed(&[100, 200, 0], &[], 0).fit(250, true, true).unwrap();
+        freed(&[100, 200], &[259], 0).fit(400, false, true).unwrap();
+        freed(&[100], &[], 259).fit(300, false, true).unwrap();
+        freed(&[100], &[259], 0).fit(1000, false, false).unwrap();
+        freed(&[0], &[], 259).fit(0, true, true).unwrap();
+    }
+
+    #[test]
+    fn too_much_and_too_little_are_found() {
+        freed(&[100, 200], &[], 0).fit(90, true, true).unwrap_err();
+        freed(&[100], &[], 0).fit(250, true, true).unwrap_err();
+        freed(&[300], &[259], 0).fit(250, true, true).unwrap_err();
+        freed(&[100], &[259, 259], 0).fit(300, false, true).unwrap_err();
+        freed(&[100], &[], 0).fit(300, false, true).unwrap_err();
+    }
 }
