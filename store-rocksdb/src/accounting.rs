@@ -132,21 +132,20 @@ type Row = (Vec<u8>, Vec<u8>);
 
 /// All rows of a table.
 fn rows(database: &Database, table: Table) -> Vec<Row> {
-    let view = database.view();
     let mut found = Vec::new();
     // A stream's events are one prefix; rows of several are had by their streams.
     if table == Table::Events {
         for (key, _) in rows(database, Table::Streams) {
             let key = stream_key(&key).unwrap();
             let (from, below) = (event_key(&key, 0).to_vec(), event_key(&key, u64::MAX).to_vec());
-            let mut rows = view.rows(table, from, below, Cache::Leave).unwrap();
+            let mut rows = database.rows(table, from, below, Cache::Leave).unwrap();
             while let Some((key, value)) = rows.next().unwrap() {
                 found.push((key.to_vec(), value.to_vec()));
             }
         }
         return found;
     }
-    let mut rows = view.rows(table, Vec::new(), vec![0xff; 20], Cache::Leave).unwrap();
+    let mut rows = database.rows(table, Vec::new(), vec![0xff; 20], Cache::Leave).unwrap();
     while let Some((key, value)) = rows.next().unwrap() {
         found.push((key.to_vec(), value.to_vec()));
     }
@@ -202,9 +201,9 @@ fn compare(database: &Database, usage: Usage) {
 
 fn compare_events(database: &Database, row: &StreamRow) {
     let meta = &row.meta;
-    let view = database.view();
     let (from, below) = (event_key(&meta.key, meta.first_seq), event_key(&meta.key, u64::MAX));
-    let mut rows = view.rows(Table::Events, from.to_vec(), below.to_vec(), Cache::Leave).unwrap();
+    let mut rows =
+        database.rows(Table::Events, from.to_vec(), below.to_vec(), Cache::Leave).unwrap();
     let (mut seq, mut bytes) = (meta.first_seq, meta.removed_bytes);
     let mut oldest_at = None;
     while let Some((key, value)) = rows.next().unwrap() {

@@ -92,12 +92,12 @@ fn count_open(
     settings: &Settings,
     now: Timestamp,
 ) -> Result<u64> {
-    let view = batch.view();
+    let database = batch.database();
     let (from, below) = names_of(session);
-    let mut names = view.rows(Table::Names, from, below, Cache::Fill)?;
+    let mut names = database.rows(Table::Names, from, below, Cache::Fill)?;
     let mut open = 0;
     while let Some((_, key)) = names.next()? {
-        let row = view.stream(&stream_key(key)?)?;
+        let row = database.stream(&stream_key(key)?)?;
         open += u64::from(row.is_some_and(|row| row.meta.is_live(now, &settings.retention)));
     }
     Ok(open)

@@ -10,7 +10,7 @@ use mcp_event_store_core::backend::{PendingEvent, Stamp, StreamKey, StreamMeta};
 use mcp_event_store_core::{Result, SessionId, SessionRecord, StreamRef, Timestamp, Usage};
 use rocksdb::WriteBatch;
 
-use crate::database::{Database, View};
+use crate::database::Database;
 use crate::error::damaged;
 use crate::index::{self, Garbage, List};
 use crate::packed::{Packer, Unpacker};
@@ -52,7 +52,7 @@ pub(crate) struct Batch<'a> {
 impl Totals {
     /// The sums in `database`.
     pub(crate) fn load(database: &Database) -> Result<Self> {
-        let Some(bytes) = database.view().get(Table::Main, TOTALS_KEY)? else {
+        let Some(bytes) = database.get(Table::Main, TOTALS_KEY)? else {
             return Ok(Self::default());
         };
         let mut bytes = Unpacker(&bytes);
@@ -108,21 +108,17 @@ impl<'a> Batch<'a> {
         self.database
     }
 
-    pub(crate) fn view(&self) -> View<'a> {
-        self.database.view()
-    }
-
     /// The stream of this name, to be changed.
     pub(crate) fn stream_named(&mut self, stream: &StreamRef) -> Result<Option<StreamRow>> {
         if let Some(session) = &stream.session {
             self.session(session)?;
         }
-        self.view().stream_named(stream)
+        self.database.stream_named(stream)
     }
 
     /// The stream with this key, to be changed.
     pub(crate) fn stream(&mut self, key: &StreamKey) -> Result<Option<StreamRow>> {
-        let row = self.view().stream(key)?;
+        let row = self.database.stream(key)?;
         if let Some(session) = row.as_ref().and_then(|row| row.meta.stream.session.as_ref()) {
             self.session(session)?;
         }
@@ -132,7 +128,7 @@ impl<'a> Batch<'a> {
     /// The session, to be changed.
     pub(crate) fn session(&mut self, session: &SessionId) -> Result<&mut SessionRow> {
         if !self.sessions.contains_key(session) {
-            let row = self.view().session(session)?.unwrap_or_default();
+            let row = self.database.session(session)?.unwrap_or_default();
             self.sessions.insert(session.clone(), (row, row));
         }
         self.sessions.get_mut(session).map(|(_, after)| after).ok_or_else(|| damaged("session"))

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mcp_event_store_core::backend::StreamKey;
 use mcp_event_store_core::{Durability, Error, Result, SessionId, StreamRef};
 use rocksdb::{
-    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot, WriteBatch,
-    WriteOptions,
+    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::error::{classify, classify_commit, damaged, is_io_error};
@@ -24,12 +23,6 @@ pub(crate) struct Database {
     pub(crate) marks: Marks,
     /// Set when a write failed so that nobody knows what the disk holds.
     failed: AtomicBool,
-}
-
-/// What reads see: one snapshot, or, for the only thread that writes, the newest state.
-pub(crate) struct View<'a> {
-    database: &'a Database,
-    snapshot: Option<Snapshot<'a>>,
 }
 
 /// Whether what is read is worth keeping in the block cache.
@@ -54,16 +47,6 @@ impl Database {
             marks: Marks::default(),
             failed: AtomicBool::new(false),
         }
-    }
-
-    /// The newest state.
-    pub(crate) fn view(&self) -> View<'_> {
-        View { database: self, snapshot: None }
-    }
-
-    /// The state of this moment.
-    pub(crate) fn snapshot(&self) -> View<'_> {
-        View { database: self, snapshot: Some(self.db.snapshot()) }
     }
 
     pub(crate) fn table(&self, table: Table) -> Result<&ColumnFamily> {
@@ -100,22 +83,15 @@ impl Database {
     }
 }
 
-impl<'a> View<'a> {
-    fn options(&self) -> ReadOptions {
-        let mut options = ReadOptions::default();
-        if let Some(snapshot) = &self.snapshot {
-            options.set_snapshot(snapshot);
-        }
-        options
-    }
-
+impl Database {
     /// The value of `key`.
-    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<DBPinnableSlice<'a>>> {
-        let family = self.database.table(table)?;
-        self.database.db.get_pinned_cf_opt(family, key, &self.options()).map_err(classify)
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>> {
+        self.db.get_pinned_cf(self.table(table)?, key).map_err(classify)
     }
 
-    /// The rows from `from` to before `below`.
+    /// The rows from `from` to before `below`, as they are now.
+    ///
+    /// No read takes a snapshot of RocksDB's: each that is released has it rewrite its lowest files.
     pub(crate) fn rows(
         &self,
         table: Table,
@@ -123,14 +99,13 @@ impl<'a> View<'a> {
         below: Vec<u8>,
         cache: Cache,
     ) -> Result<Rows<'_>> {
-        let mut options = self.options();
+        let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(below);
         options.fill_cache(cache == Cache::Fill);
         // A stream's events are one prefix, and no range of them spans two.
         options.set_prefix_same_as_start(table == Table::Events);
-        let family = self.database.table(table)?;
-        let rows = self.database.db.raw_iterator_cf_opt(family, options);
+        let rows = self.db.raw_iterator_cf_opt(self.table(table)?, options);
         Ok(Rows { rows, is_started: false })
     }
 
@@ -148,9 +123,18 @@ impl<'a> View<'a> {
 
     /// A stream by its name.
     pub(crate) fn stream_named(&self, stream: &StreamRef) -> Result<Option<StreamRow>> {
-        let Some(key) = self.key_of(stream)? else { return Ok(None) };
-        // A name without its stream is no absent stream: its events are there.
-        self.stream(&key)?.map(Some).ok_or_else(|| damaged("stream name"))
+        let mut key = self.key_of(stream)?;
+        while let Some(found) = key {
+            if let Some(row) = self.stream(&found)? {
+                return Ok(Some(row));
+            }
+            // Deleted since, and perhaps created again; or damaged.
+            key = self.key_of(stream)?;
+            if key == Some(found) {
+                return Err(damaged("stream name"));
+            }
+        }
+        Ok(None)
     }
 
     /// A session.

@@ -44,7 +44,7 @@ impl Marks {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a listing: must come before its snapshot, so that what is committed between the two
+    /// Begins a listing: must come before its first read, so that what is committed between the two
     /// is either seen or noted.
     pub(crate) fn begin(&self, list: List) -> Turn {
         let mut lists = self.lock();

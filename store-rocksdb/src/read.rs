@@ -1,9 +1,9 @@
-//! Reading: each page from one snapshot, which ends with the call.
+//! Reading: each page as of one moment, with nothing left open when the call ends.
 
 use mcp_event_store_core::backend::{Found, Page, PageEvent, PageLimit, StreamKey, StreamMeta};
-use mcp_event_store_core::{Result, StreamRef, Timestamp};
+use mcp_event_store_core::{Error, Result, StreamRef, Timestamp};
 
-use crate::database::{Cache, Database, Rows, View};
+use crate::database::{Cache, Database, Rows};
 use crate::error::damaged;
 use crate::rows::{event_key, unpack_event};
 use crate::schema::Table;
@@ -14,11 +14,14 @@ pub(crate) fn find(
     stream: &StreamRef,
     now: Timestamp,
 ) -> Result<Option<Found>> {
-    let row = database.snapshot().stream_named(stream)?;
+    let row = database.stream_named(stream)?;
     Ok(row.map(|row| Found { meta: row.meta, now }))
 }
 
 /// A page of a stream.
+///
+/// The stream is read first, and its events never change while they are kept. So events and stream
+/// are of one moment, unless some of them were freed between the two: then both are read again.
 pub(crate) fn read(
     database: &Database,
     key: &StreamKey,
@@ -26,19 +29,37 @@ pub(crate) fn read(
     limit: PageLimit,
     now: impl Fn() -> Timestamp,
 ) -> Result<Option<Page>> {
-    let view = database.snapshot();
-    let Some(row) = view.stream(key)? else { return Ok(None) };
-    let (meta, now) = (row.meta, now());
+    let mut stream = database.stream(key)?;
+    while let Some(row) = stream {
+        let first_seq = row.meta.first_seq;
+        match page(database, row.meta, after, limit, now()) {
+            Err(error @ Error::Corrupt { .. }) => {
+                stream = database.stream(key)?;
+                if stream.as_ref().is_some_and(|row| row.meta.first_seq == first_seq) {
+                    return Err(error);
+                }
+            }
+            page => return page.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+/// The page of `meta`, of whose events none may be missing.
+fn page(
+    database: &Database,
+    meta: StreamMeta,
+    after: u64,
+    limit: PageLimit,
+    now: Timestamp,
+) -> Result<Page> {
     let mut page = Page { meta, now, anchor_tag: None, events: Vec::new() };
     let meta = &page.meta;
     if after > meta.last_seq {
-        return Ok(Some(page));
+        return Ok(page);
     }
     // The anchor, if it is kept, is read with the events that follow it.
-    let from = after.max(meta.first_seq);
-    let (first, below) = (event_key(key, from), event_key(key, meta.last_seq + 1));
-    let rows = view.rows(Table::Events, first.to_vec(), below.to_vec(), Cache::Fill)?;
-    let mut events = Events { rows, next: from, last: meta.last_seq };
+    let mut events = Events::of(database, meta, after.max(meta.first_seq), Cache::Fill)?;
     let mut bytes_before = meta.removed_bytes;
     if after >= meta.first_seq {
         let anchor = events.next()?.ok_or_else(|| damaged("stream"))?;
@@ -53,7 +74,7 @@ pub(crate) fn read(
         }
         page.events.push(event);
     }
-    Ok(Some(page))
+    Ok(page)
 }
 
 fn is_full(events: &[PageEvent], limit: PageLimit) -> bool {
@@ -62,13 +83,11 @@ fn is_full(events: &[PageEvent], limit: PageLimit) -> bool {
 
 /// A kept event of `meta`, and the one after it if it is not the last.
 pub(crate) fn event_and_next(
-    view: &View<'_>,
+    database: &Database,
     meta: &StreamMeta,
     seq: u64,
 ) -> Result<(PageEvent, Option<PageEvent>)> {
-    let (first, below) = (event_key(&meta.key, seq), event_key(&meta.key, meta.last_seq + 1));
-    let rows = view.rows(Table::Events, first.to_vec(), below.to_vec(), Cache::Leave)?;
-    let mut events = Events { rows, next: seq, last: meta.last_seq };
+    let mut events = Events::of(database, meta, seq, Cache::Leave)?;
     let event = events.next()?.ok_or_else(|| damaged("stream"))?;
     Ok((event, events.next()?))
 }
@@ -80,7 +99,13 @@ struct Events<'a> {
     last: u64,
 }
 
-impl Events<'_> {
+impl<'a> Events<'a> {
+    fn of(database: &'a Database, meta: &StreamMeta, from: u64, cache: Cache) -> Result<Self> {
+        let (first, below) = (event_key(&meta.key, from), event_key(&meta.key, meta.last_seq + 1));
+        let rows = database.rows(Table::Events, first.to_vec(), below.to_vec(), cache)?;
+        Ok(Self { rows, next: from, last: meta.last_seq })
+    }
+
     fn next(&mut self) -> Result<Option<PageEvent>> {
         if self.next > self.last {
             return Ok(None);

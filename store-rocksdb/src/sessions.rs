@@ -28,7 +28,7 @@ pub(crate) fn use_record(
         return Ok(None);
     }
     row.used_at = row.used_at.max(now);
-    let text = batch.view().get(Table::Records, session.as_str().as_bytes())?;
+    let text = batch.database().get(Table::Records, session.as_str().as_bytes())?;
     message(&text.ok_or_else(|| damaged("session record"))?).map(Some)
 }
 
@@ -66,9 +66,9 @@ pub(crate) fn delete_session(
 ) -> Result<Deleted> {
     let session_record = batch.remove_record(session)?;
     let mut deleted = Deleted { session_record, ..Deleted::default() };
-    let view = batch.view();
+    let database = batch.database();
     let (from, below) = names_of(session);
-    let mut names = view.rows(Table::Names, from, below, Cache::Leave)?;
+    let mut names = database.rows(Table::Names, from, below, Cache::Leave)?;
     while let Some((_, key)) = names.next()? {
         let row = batch.stream(&stream_key(key)?)?.ok_or_else(|| damaged("stream name"))?;
         count_deleted(&mut deleted, &row.meta);
@@ -125,9 +125,8 @@ fn listed(
     limit: usize,
 ) -> Result<Vec<SessionId>> {
     let turn = database.marks.begin(list);
-    let view = database.view();
     let from = list.timed(turn.first, &[]);
-    let mut rows = view.rows(Table::Lists, from, list.after(until), Cache::Leave)?;
+    let mut rows = database.rows(Table::Lists, from, list.after(until), Cache::Leave)?;
     let mut first = None;
     let mut sessions = Vec::new();
     while sessions.len() < limit

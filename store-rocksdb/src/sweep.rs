@@ -7,7 +7,7 @@ use mcp_event_store_core::backend::{Candidates, Cursor, Removal, Remove, StreamK
 use mcp_event_store_core::{Result, SessionId, Timestamp};
 
 use crate::batch::Batch;
-use crate::database::{Cache, Database, View};
+use crate::database::{Cache, Database};
 use crate::error::damaged;
 use crate::index::{Garbage, LARGE_SESSION, LARGE_STREAM, List, next_moment, split};
 use crate::read::event_and_next;
@@ -46,13 +46,13 @@ pub(crate) fn candidates(
             let end = Timestamp(i64::MAX);
             by_time(database, &[List::Incomplete, List::Complete], end, after, limit)
         }
-        Candidates::Large(bytes) => large(&database.snapshot(), *bytes, after, limit),
+        Candidates::Large(bytes) => large(database, *bytes, after, limit),
         Candidates::OfSession(session) => {
             let living = |meta: &StreamMeta| (!meta.is_tombstone()).then_some(meta.active_at);
-            of_session(&database.snapshot(), session, living, after, limit)
+            of_session(database, session, living, after, limit)
         }
         Candidates::TombstonesOf(session) => {
-            of_session(&database.snapshot(), session, |meta| meta.expired_at, after, limit)
+            of_session(database, session, |meta| meta.expired_at, after, limit)
         }
     }
 }
@@ -74,12 +74,11 @@ fn by_time(
     limit: usize,
 ) -> Result<Listing> {
     let turns: Vec<_> = lists.iter().map(|list| database.marks.begin(*list)).collect();
-    let view = database.snapshot();
     let mut places = Vec::new();
     for (list, turn) in lists.iter().zip(&turns) {
         let from =
             after.map_or_else(|| list.timed(turn.first, &[]), |(at, k)| list.timed(at, &k.0));
-        let mut rows = view.rows(Table::Lists, from, list.after(until), Cache::Leave)?;
+        let mut rows = database.rows(Table::Lists, from, list.after(until), Cache::Leave)?;
         let listed = places.len();
         while places.len() < listed + limit
             && let Some((entry, _)) = rows.next()?
@@ -96,7 +95,7 @@ fn by_time(
         }
     }
     places.sort_unstable();
-    let mut listing = page(&view, places, limit)?;
+    let mut listing = page(database, places, limit)?;
     if !lists.contains(&List::Incomplete) {
         listing.stale.clear();
     }
@@ -104,14 +103,14 @@ fn by_time(
 }
 
 /// The streams at the first `limit` of `places`.
-fn page(view: &View<'_>, mut places: Vec<Place>, limit: usize) -> Result<Listing> {
+fn page(database: &Database, mut places: Vec<Place>, limit: usize) -> Result<Listing> {
     let is_full = places.len() >= limit;
     places.truncate(limit);
     let next = places.last().filter(|_| is_full).map(|place| cursor_at(*place));
     let mut listing = Listing { streams: Vec::with_capacity(places.len()), next, stale: vec![] };
     for (_, key) in places {
         // An entry without its stream is left to the one who restores what is damaged.
-        let Some(row) = view.stream(&key)? else { continue };
+        let Some(row) = database.stream(&key)? else { continue };
         if row.is_open() && row.since < row.meta.active_at {
             listing.stale.push(key);
         }
@@ -121,7 +120,7 @@ fn page(view: &View<'_>, mut places: Vec<Place>, limit: usize) -> Result<Listing
 }
 
 /// Streams of at least `bytes`, in the order of their keys.
-fn large(view: &View<'_>, bytes: u64, after: Option<Place>, limit: usize) -> Result<Listing> {
+fn large(database: &Database, bytes: u64, after: Option<Place>, limit: usize) -> Result<Listing> {
     let is_listed = bytes >= LARGE_STREAM;
     let (table, start, end) = if is_listed {
         (Table::Lists, List::LargeStreams.start(), List::LargeStreams.end())
@@ -129,7 +128,7 @@ fn large(view: &View<'_>, bytes: u64, after: Option<Place>, limit: usize) -> Res
         (Table::Streams, Vec::new(), vec![0xff; 17])
     };
     let from = after.map_or_else(|| start.clone(), |(_, key)| [&start[..], &key.0].concat());
-    let mut rows = view.rows(table, from, end, Cache::Leave)?;
+    let mut rows = database.rows(table, from, end, Cache::Leave)?;
     let mut listing = Listing { streams: Vec::new(), next: None, stale: Vec::new() };
     let mut looked = 0;
     while let Some((entry, value)) = rows.next()? {
@@ -137,7 +136,8 @@ fn large(view: &View<'_>, bytes: u64, after: Option<Place>, limit: usize) -> Res
         if after.is_some_and(|(_, after)| key == after) {
             continue;
         }
-        let row = if is_listed { view.stream(&key)? } else { Some(StreamRow::unpack(key, value)?) };
+        let row =
+            if is_listed { database.stream(&key)? } else { Some(StreamRow::unpack(key, value)?) };
         let fits = |row: &StreamRow| !row.meta.is_tombstone() && row.meta.kept_bytes() >= bytes;
         listing.streams.extend(row.filter(fits).map(|row| row.meta));
         looked += 1;
@@ -152,18 +152,18 @@ fn large(view: &View<'_>, bytes: u64, after: Option<Place>, limit: usize) -> Res
 /// Streams of a session that have a sort key, in its order. All of them are looked at, and no
 /// more than a page is held.
 fn of_session(
-    view: &View<'_>,
+    database: &Database,
     session: &SessionId,
     sort_key: impl Fn(&StreamMeta) -> Option<Timestamp>,
     after: Option<Place>,
     limit: usize,
 ) -> Result<Listing> {
     let (from, below) = names_of(session);
-    let mut names = view.rows(Table::Names, from, below, Cache::Leave)?;
+    let mut names = database.rows(Table::Names, from, below, Cache::Leave)?;
     let mut first = BTreeMap::new();
     while let Some((_, key)) = names.next()? {
         let key = stream_key(key)?;
-        let Some(row) = view.stream(&key)? else { continue };
+        let Some(row) = database.stream(&key)? else { continue };
         let Some(at) = sort_key(&row.meta) else { continue };
         if after.is_none_or(|after| (at, key) > after) {
             first.insert((at, key), row.meta);
@@ -195,7 +195,6 @@ pub(crate) fn large_sessions(
     after: Option<&SessionId>,
     limit: usize,
 ) -> Result<Vec<(SessionId, u64)>> {
-    let view = database.snapshot();
     let (table, start, end) = if min_bytes >= LARGE_SESSION {
         (Table::Lists, List::LargeSessions.start(), List::LargeSessions.end())
     } else {
@@ -203,14 +202,14 @@ pub(crate) fn large_sessions(
     };
     let from = after.map_or("", SessionId::as_str);
     let from = [&start[..], from.as_bytes()].concat();
-    let mut rows = view.rows(table, from, end, Cache::Leave)?;
+    let mut rows = database.rows(table, from, end, Cache::Leave)?;
     let mut sessions = Vec::new();
     while sessions.len() < limit
         && let Some((entry, _)) = rows.next()?
     {
         let id = entry.get(start.len()..).and_then(|id| std::str::from_utf8(id).ok());
         let id = SessionId::new(id.ok_or_else(|| damaged("list"))?)?;
-        let bytes = view.session(&id)?.map_or(0, |row| row.bytes);
+        let bytes = database.session(&id)?.map_or(0, |row| row.bytes);
         if bytes >= min_bytes && after != Some(&id) {
             sessions.push((id, bytes));
         }
@@ -235,7 +234,7 @@ fn apply(batch: &mut Batch<'_>, before: &StreamRow, what: Remove) -> Result<Opti
             if through < meta.first_seq || through > meta.last_seq {
                 return Ok(None);
             }
-            let (newest, next) = event_and_next(&batch.view(), &meta, through)?;
+            let (newest, next) = event_and_next(batch.database(), &meta, through)?;
             let next_at = next.map(|event| event.stored_at);
             meta.remove_prefix(through, newest.tag, newest.running_bytes, next_at);
         }
@@ -274,9 +273,9 @@ pub(crate) struct Freed {
 /// Frees at most `max_events` removed events, from the garbage with the number `from` on. Their
 /// keys follow from their sequences, so nothing of them is read.
 pub(crate) fn reclaim(batch: &mut Batch<'_>, from: u64, max_events: u64) -> Result<Freed> {
-    let view = batch.view();
+    let database = batch.database();
     let (first, end) = (Garbage::entry(from), List::Garbage.end());
-    let mut rows = view.rows(Table::Lists, first, end, Cache::Leave)?;
+    let mut rows = database.rows(Table::Lists, first, end, Cache::Leave)?;
     let mut freed = Freed { garbage_from: from, ..Freed::default() };
     while freed.events < max_events
         && let Some((entry, value)) = rows.next()?

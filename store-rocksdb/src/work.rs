@@ -109,11 +109,7 @@ fn stepped_over<T>(work: impl FnOnce() -> T) -> u64 {
     let mut counters = PerfContext::default();
     counters.reset();
     work();
-    let metrics = [
-        PerfMetric::InternalKeySkippedCount,
-        PerfMetric::InternalDeleteSkippedCount,
-        PerfMetric::NextOnMemtableCount,
-    ];
+    let metrics = [PerfMetric::InternalKeySkippedCount, PerfMetric::InternalDeleteSkippedCount];
     let steps = metrics.map(|metric| counters.metric(metric)).iter().sum();
     set_perf_stats(PerfStatsLevel::Disable);
     steps
@@ -131,9 +127,9 @@ fn no_operation_steps_over_more_than_it_needs() {
 
     let page = PageLimit { events: 10, bytes: u64::MAX };
     let read = |after| read::read(&database, &key(live(0)), after, page, || now).unwrap().unwrap();
-    check("a page from the beginning", 60, stepped_over(|| read(0)));
-    check("a page from the middle", 60, stepped_over(|| read(EVENTS / 2)));
-    check("the end", 10, stepped_over(|| read(EVENTS)));
+    check("a page from the beginning", 10, stepped_over(|| read(0)));
+    check("a page from the middle", 11, stepped_over(|| read(EVENTS / 2)));
+    check("the end", 1, stepped_over(|| read(EVENTS)));
     assert_eq!(read(EVENTS / 2).events.len(), 10);
     check(
         "a look-up",
@@ -155,22 +151,22 @@ fn no_operation_steps_over_more_than_it_needs() {
         // The first listing finds where the list begins.
         let first = list(None);
         assert_eq!(first.streams.len(), LIMIT, "{which:?}");
-        let allowed = 8 * LIMIT as u64;
+        let allowed = 3 * LIMIT as u64;
         check("a first page", allowed, stepped_over(|| list(None)));
         check("a later page", allowed, stepped_over(|| list(first.next.as_ref())));
     }
     for which in [Candidates::Complete(now), Candidates::Tombstones(now)] {
         let list = || sweep::candidates(&database, &which, None, LIMIT).unwrap();
         list();
-        check("an empty page", 8, stepped_over(list));
+        check("an empty page", 1, stepped_over(list));
     }
 
     let removal = Removal { key: key(live(100)), what: Remove::Prefix { through: EVENTS / 2 } };
     let remove = |batch: &mut Batch<'_>| sweep::remove(batch, &[removal]);
-    check("a trimming", 10, stepped_over(|| filled.commit(remove).unwrap()));
-    check("freeing", 100, stepped_over(|| filled.reclaim(20)));
+    check("a trimming", 2, stepped_over(|| filled.commit(remove).unwrap()));
+    check("freeing", 20, stepped_over(|| filled.reclaim(20)));
     let delete = |batch: &mut Batch<'_>| sessions::delete_stream(batch, &name(live(200)));
     check("a deletion", 0, stepped_over(|| filled.commit(delete).unwrap()));
     let forget = |batch: &mut Batch<'_>| sessions::forget(batch, &settings, LIMIT, now);
-    check("forgetting nothing", 8, stepped_over(|| filled.commit(forget).unwrap()));
+    check("forgetting nothing", 1, stepped_over(|| filled.commit(forget).unwrap()));
 }

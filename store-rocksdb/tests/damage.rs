@@ -4,10 +4,10 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mcp_event_store_core::{Error, EventStoreExt, Message, NewEvent, Store, StoredEvent};
-use support::{close, event, files, find, flip, flush, open, stream, words};
+use support::{close, event, files, find, flip, open, stream, words};
 
 /// A message that stands for itself in a file.
 fn text(n: usize) -> String {
@@ -99,12 +99,11 @@ async fn three_streams(path: &Path) -> Store {
         store.events().store_event(&stream(&name), long(n)).await.unwrap();
     }
     close(store).await;
-    flush(path);
-    for file in files(path, "sst") {
-        if let Some(place) = find(&file, &text(1)) {
-            flip(&file, place);
-        }
-    }
+    // Opening writes what is in the log into files.
+    close(open(path, "compression=none").await.unwrap()).await;
+    let is_there = |file: &PathBuf| find(file, &text(1)).is_some();
+    let file = files(path, "sst").into_iter().find(is_there).unwrap();
+    flip(&file, find(&file, &text(1)).unwrap());
     open(path, "compression=none").await.unwrap()
 }
 
@@ -123,7 +122,7 @@ async fn a_damaged_block_is_corrupt_and_other_streams_stay_readable() {
     // It can be deleted: that reads none of its events.
     assert_eq!(store.events().delete_stream(&stream("1")).await.unwrap().events, 1);
     store.events().store_event(&stream("1"), event(1)).await.unwrap();
-    assert_eq!(store.events().read_to_vec(&stream("1")).await.unwrap().len(), 1);
+    assert_eq!(store.maintenance().usage().await.unwrap().events, 5);
     close(store).await;
 }
 
