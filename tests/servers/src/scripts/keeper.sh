@@ -4,7 +4,8 @@
 #
 # Its standard input is a pipe whose other end only the test process holds. Each line is an order,
 # answered by one line; the end of input means that the test process has ended, however it did.
-trap '' INT TERM HUP
+# PIPE: the answer to an order may find nobody there to read it.
+trap '' INT TERM HUP PIPE
 base=$1 script=$2
 shift 2
 server=
@@ -52,7 +53,7 @@ end_server() {
 while read -r order; do
     case $order in
         start)
-            (trap - INT TERM HUP && exec sh -c "$script" server "$@" </dev/null >>"$base/log" 2>&1) &
+            (trap - INT TERM HUP PIPE && exec sh -c "$script" server "$@" </dev/null >>"$base/log" 2>&1) &
             server=$!
             echo started
             ;;
