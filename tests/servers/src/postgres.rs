@@ -120,13 +120,11 @@ impl Postgres {
     }
 
     async fn find() -> Result<Self, Error> {
-        match users_url(POSTGRES_URL, &["postgres", "postgresql"], 5432)? {
-            Some(url) => Self::users(url).await,
-            None => {
-                let launched = Self::launch(PostgresOptions::default()).await;
-                launched.map_err(|error| error.after_looking(&format!("{POSTGRES_URL} is not set")))
-            }
+        if let Some(url) = users_url(POSTGRES_URL, &["postgres", "postgresql"], 5432)? {
+            return Self::users(url).await;
         }
+        let launched = Self::launch(PostgresOptions::default()).await;
+        launched.map_err(|error| error.after_looking(&format!("{POSTGRES_URL} is not set")))
     }
 
     async fn users(url: Url) -> Result<Self, Error> {

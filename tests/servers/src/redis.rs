@@ -141,13 +141,11 @@ impl Redis {
     }
 
     async fn find() -> Result<Self, Error> {
-        match users_url(REDIS_URL, &["redis", "rediss"], 6379)? {
-            Some(url) => Self::users(url).await,
-            None => {
-                let launched = Self::launch(RedisOptions::default()).await;
-                launched.map_err(|error| error.after_looking(&format!("{REDIS_URL} is not set")))
-            }
+        if let Some(url) = users_url(REDIS_URL, &["redis", "rediss"], 6379)? {
+            return Self::users(url).await;
         }
+        let launched = Self::launch(RedisOptions::default()).await;
+        launched.map_err(|error| error.after_looking(&format!("{REDIS_URL} is not set")))
     }
 
     async fn users(url: Url) -> Result<Self, Error> {
