@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mcp_event_store_rmcp::DurableSessionConfig;
 use tokio::sync::Barrier;
 
 use crate::support::{Client, Event, Place, Proxy, Server, Sse, within};
@@ -31,8 +32,12 @@ impl Dice {
 
 async fn c12_every_client_gets_exactly_its_sequence_however_often_it_is_cut(place: Place) {
     let sessions = sessions();
-    let servers =
-        [Server::start(&place.open().await).await, Server::start(&place.open().await).await];
+    // A disk that stalls is not what this is about.
+    let patient = DurableSessionConfig::default().with_store_timeout(LIMIT);
+    let servers = [
+        Server::start_with(&place.open().await, patient.clone()).await,
+        Server::start_with(&place.open().await, patient).await,
+    ];
     let proxies = [Proxy::to(servers[0].address).await, Proxy::to(servers[1].address).await];
     let (mut clients, primed) = (Vec::new(), Arc::new(Barrier::new(sessions + 1)));
     for n in 0..sessions {

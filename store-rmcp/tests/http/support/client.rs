@@ -236,14 +236,17 @@ impl Event {
 
 /// An SSE response. Dropping it drops the connection.
 pub struct Sse {
-    status: StatusCode,
-    events: Pin<Box<dyn Stream<Item = Result<RawEvent, sse_stream::Error>> + Send>>,
+    events: Result<RawEvents, Response>,
 }
+
+type RawEvents = Pin<Box<dyn Stream<Item = Result<RawEvent, sse_stream::Error>> + Send>>;
 
 impl Sse {
     fn new(response: Response) -> Self {
-        let status = response.status();
-        Self { status, events: Box::pin(SseStream::from_bytes_stream(response.bytes_stream())) }
+        if response.status() != StatusCode::OK {
+            return Self { events: Err(response) };
+        }
+        Self { events: Ok(Box::pin(SseStream::from_bytes_stream(response.bytes_stream()))) }
     }
 
     /// The next event; `None` when the server has ended the stream.
@@ -253,9 +256,12 @@ impl Sse {
 
     /// The next event, over a network that may be cut.
     pub async fn next_or_cut(&mut self) -> Result<Option<Event>, sse_stream::Error> {
-        assert_eq!(self.status, StatusCode::OK);
+        let events = match &mut self.events {
+            Ok(events) => events,
+            Err(refused) => panic!("{}: {:?}", refused.status(), refused.chunk().await),
+        };
         loop {
-            let Some(event) = within_deadline("an event", self.events.next()).await else {
+            let Some(event) = within_deadline("an event", events.next()).await else {
                 return Ok(None);
             };
             let event = event?;
