@@ -24,7 +24,7 @@ const STORES: [(&str, &str, &str); 6] = [
     ("SQLite", "sqlite", "the SQLite that is compiled in"),
     ("PostgreSQL", "postgres", POSTGRES),
     ("Redis, Valkey", "redis", REDIS),
-    ("Redis Cluster", "redis_cluster", REDIS),
+    ("Redis Cluster", "redis_cluster", "Redis 8.0"),
     ("RocksDB", "rocksdb", "the RocksDB that is compiled in"),
 ];
 const POSTGRES: &str = "PostgreSQL 15, PostgreSQL 17";
