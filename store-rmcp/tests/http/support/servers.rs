@@ -71,7 +71,8 @@ pub async fn redis() -> Emptied {
         loop {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(1000);
-            let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(&mut connection).await.unwrap();
+            let (next, keys): (u64, Vec<Vec<u8>>) =
+                scan.query_async(&mut connection).await.unwrap();
             for key in keys {
                 redis::cmd("UNLINK").arg(key).exec_async(&mut connection).await.unwrap();
             }
