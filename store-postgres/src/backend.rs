@@ -70,6 +70,8 @@ impl PostgresBackend {
         if options.notify {
             let run = notices::run(backend.notices.clone(), address, options.connect_timeout);
             let stop = backend.stop.clone();
+            // It holds the driver's futures of connecting, which are large.
+            let run = Box::pin(run);
             backend.tasks.spawn(async move { stop.run_until_cancelled(run).await });
         }
         Ok(backend)
