@@ -113,7 +113,7 @@ async fn hold_servers(end: End) {
     println!("@@ 127.0.0.1:{port_of_bouncer} -");
     println!("@@ all");
     if let End::Signal(_) = end {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -159,7 +159,7 @@ async fn hold() {
     server.start().await.unwrap();
     let other = fs::read_to_string(Path::new(dir).join("other")).unwrap();
     println!("\n@@ {dir}\n@@ {}\n@@ {}", server.address().port(), other.trim());
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The part of the server: answers everything as if it were PING.

@@ -4,6 +4,8 @@
 //! `MCP_EVENT_STORE_TEST_UPDATE_DOCS=1 cargo test --release -p mcp-event-store-compliance --test
 //! stores support_table` writes the table anew.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::Command;

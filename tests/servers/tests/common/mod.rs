@@ -50,7 +50,7 @@ pub(crate) async fn answer(connection: &mut TcpStream) -> String {
 
 /// Polls until it holds; panics with what was waited for.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
