@@ -24,7 +24,8 @@ need_servers() {
         say "The servers for the tests run in containers"
         return
     fi
-    stop_docker
+    # Without root it may have nothing to stop, and fail at that; the tests run all the same.
+    stop_docker || true
     if need_programs; then
         say "No containers: the servers for the tests are programs of this machine"
     else
@@ -111,7 +112,7 @@ stop_daemon() {
     for mount in "$docker_run/exec/netns/default" "$docker_home/data"; do
         while mountpoint -q "$mount" && as_root umount "$mount"; do :; done
     done
-    as_root rm -rf "$docker_run"
+    rm -rf "$docker_run" 2>/dev/null || as_root rm -rf "$docker_run"
 }
 
 need_images() {
