@@ -1,6 +1,6 @@
 //! What a sweep asks for, and what it removes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use mcp_event_store_core::backend::{Candidates, Cursor, Removal, Remove, StreamKey, StreamMeta};
@@ -218,8 +218,15 @@ pub(crate) fn large_sessions(
 }
 
 /// Applies the removals that still fit; answers the events that each took.
+///
+/// Only a stream's first removal applies. A stream that is completed between the readings of two
+/// lists is in both, and a second change of it in one batch would be counted again.
 pub(crate) fn remove(batch: &mut Batch<'_>, removals: &[Removal]) -> Result<Vec<Option<u64>>> {
+    let mut changed = HashSet::new();
     let one = |removal: &Removal| {
+        if !changed.insert(removal.key) {
+            return Ok(None);
+        }
         let Some(before) = batch.stream(&removal.key)? else { return Ok(None) };
         apply(batch, &before, removal.what)
     };

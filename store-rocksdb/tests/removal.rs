@@ -7,7 +7,9 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mcp_event_store_core::backend::{Backend, Group, PendingEvent, StreamKey, Tag};
+use mcp_event_store_core::backend::{
+    Backend, Group, PendingEvent, Removal, Remove, StreamKey, Tag,
+};
 use mcp_event_store_core::{Clock, Durability, Message, SessionId, Settings, StreamId, StreamRef};
 use mcp_event_store_rocksdb::{Compression, RocksBackend, RocksOptions};
 
@@ -71,6 +73,25 @@ async fn a_long_stream_is_freed_in_bounded_steps_also_after_a_restart() {
     let left = two.read(&StreamKey([2; 16]), 0, page).await.unwrap().unwrap();
     assert_eq!(left.events.len(), 10);
     two.close().await.unwrap();
+}
+
+/// A listing of all streams reads two lists, and may name a stream twice that was completed between.
+#[tokio::test]
+async fn a_stream_that_is_listed_twice_is_removed_and_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = backend(folder.path(), RocksOptions::default()).await;
+    append(&backend, group(1, 5, 10)).await;
+    append(&backend, group(2, 3, 10)).await;
+    let other = backend.usage().await.unwrap();
+    let found = backend.find(&group(1, 0, 0).stream).await.unwrap().unwrap();
+    let what = Remove::Whole { at: found.now, unchanged: found.meta.version() };
+    let removal = Removal { key: found.meta.key, what };
+    assert_eq!(backend.remove(&[removal, removal]).await.unwrap(), [Some(5), None]);
+    let usage = backend.usage().await.unwrap();
+    assert_eq!((usage.streams, usage.tombstones, usage.events), (1, 1, 3));
+    assert_eq!(usage.bytes, other.bytes - found.meta.kept_bytes());
+    assert_eq!(backend.reclaim(1000).await.unwrap(), 5);
+    backend.close().await.unwrap();
 }
 
 fn size(directory: &Path) -> u64 {
