@@ -20,38 +20,53 @@ const FULL: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
 
-/// Whether the newest log in `directory` is damaged in its last record and nowhere before.
+/// Whether the newest log in `directory` is damaged in its last record, and nothing before it is:
+/// what comes after the first damage is dropped, in whichever log that is.
 pub(crate) fn is_torn(directory: &Path) -> io::Result<bool> {
     let mut logs = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "log") {
-            logs.push(path);
+            // Their names are numbers, of six digits at least.
+            logs.push((path.as_os_str().len(), path));
         }
     }
-    // Their names are numbers of one length.
-    let Some(newest) = logs.into_iter().max() else { return Ok(false) };
-    Ok(is_torn_log(&std::fs::read(newest)?))
+    logs.sort_unstable();
+    let Some((_, newest)) = logs.pop() else { return Ok(false) };
+    for (_, older) in logs {
+        if damage(&std::fs::read(older)?) != Damage::None {
+            return Ok(false);
+        }
+    }
+    Ok(damage(&std::fs::read(newest)?) == Damage::LastRecord)
 }
 
-fn is_torn_log(log: &[u8]) -> bool {
-    let mut is_damaged = false;
+/// Where a log is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    None,
+    LastRecord,
+    Before,
+}
+
+fn damage(log: &[u8]) -> Damage {
+    let mut damage = Damage::None;
     for block in log.chunks(BLOCK) {
         let mut rest = block;
         while rest.len() >= HEADER {
             if let Some((kind, length)) = record(rest) {
-                if is_damaged && (kind == FULL || kind == FIRST) {
-                    return false;
+                if damage == Damage::LastRecord && (kind == FULL || kind == FIRST) {
+                    return Damage::Before;
                 }
                 rest = &rest[length..];
             } else {
                 // Lengths cannot be trusted either: the next record may begin anywhere.
-                is_damaged = true;
+                damage = Damage::LastRecord;
                 rest = &rest[1..];
             }
         }
     }
-    is_damaged
+    damage
 }
 
 /// Kind and length of a whole record at the beginning of `bytes`.
@@ -113,14 +128,30 @@ mod tests {
     #[test]
     fn only_the_last_record_may_be_torn() {
         let whole = [record_of(FULL, b"one"), record_of(FULL, b"two")].concat();
-        assert!(!is_torn_log(&whole));
+        assert_eq!(damage(&whole), Damage::None);
         let mut last = whole.clone();
         *last.last_mut().unwrap() ^= 1;
-        assert!(is_torn_log(&last));
+        assert_eq!(damage(&last), Damage::LastRecord);
         for place in 0..HEADER + 3 {
             let mut first = whole.clone();
             first[place] ^= 1;
-            assert!(!is_torn_log(&first), "{place}");
+            assert_eq!(damage(&first), Damage::Before, "{place}");
         }
+    }
+
+    #[test]
+    fn only_the_newest_log_may_be_torn() {
+        let whole = record_of(FULL, b"one");
+        let torn = &whole[..whole.len() - 1];
+        let is_torn_with = |older: &[u8], newer: &[u8]| {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("999999.log"), older).unwrap();
+            std::fs::write(folder.path().join("1000000.log"), newer).unwrap();
+            is_torn(folder.path()).unwrap()
+        };
+        assert!(is_torn_with(&whole, torn));
+        assert!(!is_torn_with(&whole, &whole));
+        assert!(!is_torn_with(torn, &whole));
+        assert!(!is_torn_with(torn, torn));
     }
 }
