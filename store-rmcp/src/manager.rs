@@ -69,7 +69,8 @@ impl DurableSessionManager {
     }
 
     /// Ends every session on this instance and waits until what they sent is stored. Nothing is
-    /// deleted: other instances go on with them. Call it before closing the store.
+    /// deleted: other instances go on with them. No session begins here any more. Call it before
+    /// closing the store.
     ///
     /// While the store is away it waits for `lease_ttl` at most: then other instances may end what
     /// is left.
@@ -119,8 +120,14 @@ impl DurableSessionManager {
         if !self.sessions.insert(wire_id, session.clone()) {
             return Ok(None);
         }
-        self.context.tasks.spawn(keeper::run(session.clone()));
-        Ok(Some(SessionTransport::new(session, self.sessions.clone(), inbound)))
+        let transport = SessionTransport::new(session.clone(), self.sessions.clone(), inbound);
+        // `shutdown` either finds the session in the map, or had begun before this. It would wait
+        // for a session that nobody ends.
+        if self.context.stopping.is_cancelled() {
+            return Err(Error::SessionEnded);
+        }
+        self.context.tasks.spawn(keeper::run(session));
+        Ok(Some(transport))
     }
 
     /// A session that ends here is waited for: answered "yes" its requests would fail, and with
@@ -181,7 +188,8 @@ impl SessionManager for DurableSessionManager {
 
     async fn create_session(&self) -> Result<(WireSessionId, SessionTransport)> {
         let id: WireSessionId = Uuid::new_v4().to_string().into();
-        let transport = self.start(id.clone(), Origin::New)?.ok_or(Error::SessionEnded)?;
+        let started = telling(self.start(id.clone(), Origin::New))?;
+        let transport = started.ok_or(Error::SessionEnded)?;
         Ok((id, transport))
     }
 

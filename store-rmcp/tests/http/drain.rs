@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use mcp_event_store_rmcp::DurableSessionConfig;
 
-use crate::support::{Client, Place, Server, briefs, within_deadline};
+use serde_json::json;
+
+use crate::support::{Client, Place, Server, briefs, refusal, request, within_deadline};
 
 on_every_store!(
     a_drained_server_sends_its_clients_to_another_and_finishes_its_calls,
     draining_waits_no_longer_than_told,
     an_older_client_that_could_not_come_back_is_kept,
+    a_stopped_server_begins_no_session_that_it_would_wait_for,
 );
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -67,4 +70,20 @@ async fn an_older_client_that_could_not_come_back_is_kept(place: Place) {
     server.script.go(1);
     let rest = client.at(&second).resume(first.id()).await.rest().await;
     assert_eq!(briefs(&rest), ["result"]);
+}
+
+async fn a_stopped_server_begins_no_session_that_it_would_wait_for(place: Place) {
+    let first = Server::start(&place.open().await).await;
+    let second = Server::start(&place.open().await).await;
+    let client = Client::connect(&second).await;
+    within_deadline("the shutdown", first.sessions.shutdown()).await;
+    let stranger = Client::stranger(&first.url());
+    let ping = request(1, "ping", &json!({}));
+    for response in [stranger.initialize_raw().await, client.at(&first).post_raw(&ping).await] {
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(refusal(response).await, (503, "session_ended".into()));
+    }
+    within_deadline("the second shutdown", first.sessions.shutdown()).await;
+    assert_eq!(first.sessions.sessions_here(), 0);
+    assert_eq!(briefs(&client.post(&ping).await.rest().await), ["-", "result"]);
 }
