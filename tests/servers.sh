@@ -158,4 +158,5 @@ clean_up() {
     # shellcheck disable=SC2086 # One argument a container.
     [[ -z $containers ]] || docker rm -f -v $containers >/dev/null 2>&1 || true
     stop_docker || true
+    allow_services || true
 }

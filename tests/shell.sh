@@ -51,18 +51,27 @@ install_packages() {
 }
 
 # Debian starts what it installs as a service, now and at each boot. The tests only need programs.
+# Who calls this calls `allow_services` at exit, too: it may be cut off in the middle.
 install_without_services() {
-    local policy=/usr/sbin/policy-rc.d ours='' before installed=0
+    local before installed=0
     before=$(services)
     if [[ ! -e $policy ]]; then
+        policy_is_ours=yes
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null || return 1
         as_root chmod 755 "$policy"
-        ours=yes
     fi
     install_packages "$@" || installed=$?
-    [[ -z $ours ]] || as_root rm -f "$policy"
+    allow_services
     disable_services_but "$before"
     return "$installed"
+}
+
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=
+
+allow_services() {
+    [[ -z $policy_is_ours ]] || as_root rm -f "$policy"
+    policy_is_ours=
 }
 
 # What starts at boot, one a line.
