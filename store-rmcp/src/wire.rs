@@ -5,7 +5,7 @@ use rmcp::model::{
     CustomNotification, CustomRequest, CustomResult, RequestId, ServerJsonRpcMessage,
     ServerNotification, ServerRequest, ServerResult,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The message as JSON.
@@ -18,7 +18,13 @@ struct Envelope {
     id: Option<RequestId>,
     method: Option<String>,
     params: Option<Value>,
+    /// `null` is a result, too.
+    #[serde(default, deserialize_with = "present")]
     result: Option<Value>,
+}
+
+fn present<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
 }
 
 /// A message that rmcp writes again with the same JSON value.
@@ -60,6 +66,8 @@ mod tests {
     fn every_kind_of_message_comes_back_as_the_same_json_value() {
         for json in [
             r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":null}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":[1,{"a":null}]}"#,
             r#"{"jsonrpc":"2.0","id":"a","result":{"content":[{"type":"text","text":"x","own":1}]}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"structuredContent":{"n":1,"f":1.0,"big":12345678901234567}}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[],"_meta":{"k":[1,2]}}}"#,
@@ -74,6 +82,21 @@ mod tests {
             let stored = RawJson::parse(json).unwrap();
             let sent = serde_json::to_value(decode(&stored).unwrap()).unwrap();
             assert_eq!(sent, stored.to_value::<Value>().unwrap(), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_a_handler_sends_without_parameters_can_be_read_again() {
+        let notification = CustomNotification::new("notifications/own", None);
+        let notification = ServerNotification::CustomNotification(notification);
+        let request = ServerRequest::CustomRequest(CustomRequest::new("own", None));
+        for sent in [
+            ServerJsonRpcMessage::notification(notification),
+            ServerJsonRpcMessage::request(request, RequestId::Number(1)),
+        ] {
+            let stored = encode(&sent).unwrap();
+            let read = decode(&stored).unwrap_or_else(|e| panic!("{}: {e}", stored.get()));
+            assert_eq!(encode(&read).unwrap().get(), stored.get());
         }
     }
 
