@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Settings of a [`DurableSessionManager`](crate::DurableSessionManager). Times under a millisecond
-/// are raised to one, with a warning.
+/// are raised to one, with a warning; times above a year are taken for a year.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurableSessionConfig {
@@ -34,18 +34,22 @@ impl Default for DurableSessionConfig {
 }
 
 impl DurableSessionConfig {
-    /// Raises what would not work, and says so.
+    /// Raises what would not work, and says so. Lowers what stands for "for ever": moments that far
+    /// away cannot be reckoned with.
     pub(crate) fn workable(mut self) -> Self {
         const LEAST: Duration = Duration::from_millis(1);
+        const MOST: Duration = Duration::from_hours(365 * 24);
         let idle = self.idle_timeout.as_mut().map(|idle| ("idle_timeout", idle));
         let fields = [
             ("retry", &mut self.retry),
             ("lease_ttl", &mut self.lease_ttl),
             ("store_timeout", &mut self.store_timeout),
         ];
-        for (field, value) in fields.into_iter().chain(idle).filter(|(_, value)| **value < LEAST) {
-            tracing::warn!(field, ?value, "too short: 1ms is used; set it to more");
-            *value = LEAST;
+        for (field, value) in fields.into_iter().chain(idle) {
+            if *value < LEAST {
+                tracing::warn!(field, ?value, "too short: 1ms is used; set it to more");
+            }
+            *value = (*value).clamp(LEAST, MOST);
         }
         self
     }
@@ -82,6 +86,7 @@ impl DurableSessionConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::patience::patiently;
 
     #[test]
     fn times_that_would_not_work_are_raised() {
@@ -96,5 +101,19 @@ mod tests {
         assert_eq!((config.retry, config.lease_ttl), (least, least));
         assert_eq!((config.idle_timeout, config.store_timeout), (Some(least), least));
         assert_eq!(DurableSessionConfig::default().workable(), DurableSessionConfig::default());
+    }
+
+    #[tokio::test]
+    async fn for_ever_is_a_time_that_can_be_reckoned_with() {
+        let ever = Duration::MAX;
+        let config = DurableSessionConfig::default()
+            .with_retry(ever)
+            .with_lease_ttl(ever)
+            .with_idle_timeout(ever)
+            .with_store_timeout(ever)
+            .workable();
+        assert!(config.lease_ttl.checked_mul(3).is_some());
+        assert_eq!(patiently(config.store_timeout, || async { Ok(7) }).await.unwrap(), 7);
+        assert!(config.retry < ever && config.idle_timeout < Some(ever));
     }
 }
