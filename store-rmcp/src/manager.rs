@@ -72,8 +72,8 @@ impl DurableSessionManager {
     /// deleted: other instances go on with them. No session begins here any more. Call it before
     /// closing the store.
     ///
-    /// While the store is away it waits for `lease_ttl` at most: then other instances may end what
-    /// is left.
+    /// While the store is away it waits for `store_timeout` and then `lease_ttl` at most: then other
+    /// instances may end what is left.
     pub async fn shutdown(&self) {
         self.context.stopping.cancel();
         // It cancels handlers at once, where a session that we end waits for them first.

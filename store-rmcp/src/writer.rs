@@ -114,6 +114,7 @@ impl Writer {
                     return self.complete_after(&error).await;
                 }
                 _ if completes => return,
+                Some(error) if self.gives_up(&error) => return,
                 _ => {}
             }
         }
@@ -128,6 +129,14 @@ impl Writer {
         let refused =
             matches!(error, StoreError::TooLarge { .. } | StoreError::InvalidInput { .. });
         matches!(self.kind, Kind::Request(_)) && !refused
+    }
+
+    /// Whether what waits for the standalone stream is refused unseen: each event would wait as long
+    /// for the store that is away, and an instance about to end with it.
+    fn gives_up(&self, error: &StoreError) -> bool {
+        let away =
+            matches!(error, StoreError::Unavailable { .. } | StoreError::OutcomeUnknown { .. });
+        away && self.context.stopping.is_cancelled() && matches!(self.kind, Kind::Standalone)
     }
 
     /// The next event, while the lease on a silent request's stream is renewed.

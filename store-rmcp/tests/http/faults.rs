@@ -7,7 +7,9 @@ use mcp_event_store_rmcp::DurableSessionConfig;
 
 use serde_json::json;
 
-use crate::support::{Client, Fault, Mode, Place, Server, briefs, eventually, refusal, request};
+use crate::support::{
+    Client, Fault, Mode, Place, Server, briefs, eventually, refusal, request, within,
+};
 
 on_every_store!(
     a_request_that_cannot_be_stored_is_refused_and_does_not_run,
@@ -20,6 +22,7 @@ on_every_store!(
     a_session_that_could_not_be_stored_does_not_begin,
     a_deletion_that_did_not_happen_is_not_confirmed,
     a_server_stops_though_its_store_is_away,
+    a_server_stops_though_much_waits_for_its_store,
     a_client_gone_while_its_stream_is_primed_leaves_a_call_that_runs,
 );
 
@@ -221,4 +224,18 @@ async fn a_server_stops_though_its_store_is_away(place: Place) {
     let next = Server::start_with(&store, config).await;
     let rest = client.at(&next).resume(priming.id()).await.rest().await;
     assert_eq!(briefs(&rest), ["-", "error"], "once its lease has lapsed");
+}
+
+async fn a_server_stops_though_much_waits_for_its_store(place: Place) {
+    const MUCH: u32 = 30;
+    let (fault, store) = Fault::over(&place.open().await);
+    let config = impatient().with_lease_ttl(Duration::from_millis(300));
+    let server = Server::start_with(&store, config).await;
+    let client = Client::connect(&server).await;
+    client.call(1, "announce_together", MUCH.into()).await.take(1).await;
+    fault.everything(Mode::Fail);
+    server.script.go(1);
+    // It ends with the first refusal, while the others wait.
+    server.script.wait_until_finished(1).await;
+    within(PATIENCE * MUCH / 3, "the stop", server.stop()).await;
 }

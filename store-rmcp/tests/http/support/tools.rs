@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use mcp_event_store_rmcp::StreamControl;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, PingRequest,
@@ -92,6 +93,15 @@ impl Tools {
         Ok("announced".into())
     }
 
+    /// One step, then `times` notifications for the standalone stream, all at once.
+    async fn announce_together(&self, times: u64, context: &RequestContext<RoleServer>) -> Outcome {
+        self.0.step().await;
+        let changed = || ToolListChangedNotification::default().into();
+        let sent = (0..times).map(|_| context.peer.send_notification(changed()));
+        try_join_all(sent).await.map_err(internal)?;
+        Ok("announced".into())
+    }
+
     /// Hangs up `times` times, each before a notification, one a step.
     async fn hang_up(&self, times: u64, context: &RequestContext<RoleServer>) -> Outcome {
         for n in 1..=times {
@@ -125,6 +135,7 @@ impl Tools {
         match name {
             "count" => self.count(n, context).await,
             "announce" => self.announce(n, context).await,
+            "announce_together" => self.announce_together(n, context).await,
             "hang_up" => self.hang_up(n, context).await,
             "hang_up_standalone" => self.hang_up_standalone(context).await,
             "ask" => self.ask(context).await,
