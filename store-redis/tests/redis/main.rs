@@ -6,6 +6,7 @@ mod access;
 mod accounting;
 mod cluster;
 mod common;
+mod deleting;
 mod faults;
 mod losses;
 mod opening;
