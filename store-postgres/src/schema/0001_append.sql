@@ -36,6 +36,9 @@ DECLARE
     v_expires bigint;
     v_deleted_at bigint;
     v_open bigint;
+    -- Open streams of the session that was counted last.
+    v_counted bigint;
+    v_counted_of text;
     v_owner text;
     v_until bigint;
     v_ttl bigint;
@@ -107,12 +110,16 @@ BEGIN
                 o_code := 2;
             ELSIF v_open + v_groups > p_max_streams THEN
                 -- Expired streams that wait for the sweep are in the row's count, and those that
-                -- this batch has created are not: near the limit the streams are counted.
-                SELECT count(*) INTO v_open FROM {streams} s
-                WHERE s.session = g.w_session AND s.state = 0
-                    AND (p_stream_ttl IS NULL OR s.active_at > v_now - p_stream_ttl
-                        OR s.lease_until > v_now);
-                IF v_open >= p_max_streams THEN
+                -- this batch has created are not: near the limit the streams are counted, once
+                -- for all of the session's groups, which follow each other.
+                IF v_counted_of IS DISTINCT FROM g.w_session THEN
+                    v_counted_of := g.w_session;
+                    SELECT count(*) INTO v_counted FROM {streams} s
+                    WHERE s.session = g.w_session AND s.state = 0
+                        AND (p_stream_ttl IS NULL OR s.active_at > v_now - p_stream_ttl
+                            OR s.lease_until > v_now);
+                END IF;
+                IF v_counted >= p_max_streams THEN
                     o_code := 3;
                 END IF;
             END IF;
@@ -231,6 +238,8 @@ BEGIN
         END IF;
         IF g.w_completes THEN
             v_opened := v_opened - 1;
+        ELSIF v_plan <> c_extend AND v_counted_of = g.w_session THEN
+            v_counted := v_counted + 1;
         END IF;
         v_held := v_held + g.w_bytes;
         v_events := v_events + g.w_count;

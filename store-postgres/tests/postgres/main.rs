@@ -4,6 +4,7 @@
 
 mod accounting;
 mod crossing;
+mod limits;
 mod notifications;
 mod opening;
 mod plans;

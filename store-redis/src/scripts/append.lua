@@ -11,6 +11,10 @@
 local COMPLETE, SESSION_DELETED, LIMIT_REACHED = 1, 2, 3
 local NO_TAG = string.rep('\0', 6)
 
+-- Open streams of the sessions that had to be counted. One call counts a session once, however many
+-- streams it creates there, so that a session at its limit does not hold up the server.
+local counted = {}
+
 local function open_streams(p, session)
   local open = 0
   for _, key in ipairs(call('HVALS', p .. ':n:' .. session)) do
@@ -26,9 +30,9 @@ local function refusal(p, session)
   if session == '' then return nil end
   local state = call('HMGET', p .. ':x:' .. session, 'd', 'o')
   if state[1] and state[1] + tombstone_ttl > now then return SESSION_DELETED end
-  if max_streams >= 0 and tonumber(state[2] or 0) >= max_streams
-      and open_streams(p, session) >= max_streams then
-    return LIMIT_REACHED
+  if max_streams >= 0 and tonumber(state[2] or 0) >= max_streams then
+    counted[session] = counted[session] or open_streams(p, session)
+    if counted[session] >= max_streams then return LIMIT_REACHED end
   end
   if state[1] then
     call('HDEL', p .. ':x:' .. session, 'd')
@@ -114,6 +118,9 @@ local function append(p, group, session, name, again)
     return append(p, group, session, name, true)
   end
   m.complete = group.completes
+  if not extends and m.complete == 0 and counted[session] then
+    counted[session] = counted[session] + 1
+  end
   take_leases(m, group.first + group.events, group.leases)
   local ttl = due_guard(m)
   if grows then settle_growth(p, m, group.events, m.total - total) else settle(p, m, before) end

@@ -8,6 +8,7 @@ mod cluster;
 mod common;
 mod deleting;
 mod faults;
+mod limits;
 mod losses;
 mod opening;
 mod sentinel;

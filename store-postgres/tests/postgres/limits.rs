@@ -1,0 +1,54 @@
+//! Limits of a session, where many streams are created at once.
+
+use std::time::Duration;
+
+use mcp_event_store_core::backend::{Backend, Group, PendingEvent, StreamKey, Tag};
+use mcp_event_store_core::{Clock, Error, Limits, Settings};
+use mcp_event_store_postgres::PostgresBackend;
+
+use crate::scope::{Scope, stream};
+
+/// Groups that create streams of session `s`, each with one event.
+fn groups(backend: &PostgresBackend, names: impl Iterator<Item = String>) -> Vec<Group> {
+    let group = |name: String| {
+        let stream = stream("s", &name);
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).unwrap();
+        let candidate_key = backend.place_key(&stream, StreamKey(key));
+        let event = PendingEvent {
+            tag: Tag::default(),
+            message: None,
+            retry_ms: None,
+            lease: None,
+            completes_stream: name.starts_with("done"),
+        };
+        Group { stream, candidate_key, events: vec![event] }
+    };
+    names.map(group).collect()
+}
+
+/// The limit holds within one batch, whether or not expired streams wait for the sweep.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_fills_a_session_up_to_its_limit() {
+    let (scope, clock) = (Scope::shared().await, Clock::manual());
+    let backend = scope.backend(&clock).await.unwrap();
+    let limits = Limits { max_streams_per_session: Some(5), ..Limits::default() };
+    let settings = Settings { limits, ..Settings::default() };
+    let names = |what: &'static str, n: usize| (0..n).map(move |n| format!("{what}-{n}"));
+    let stored = async |names: Vec<String>| {
+        let groups = groups(&backend, names.into_iter());
+        let answers = backend.append(&groups, &settings).await.unwrap();
+        let refused = |e: &Error| matches!(e, Error::LimitReached { .. });
+        assert!(answers.iter().all(|answer| answer.as_ref().map_or_else(refused, |_| true)));
+        answers.iter().filter(|answer| answer.is_ok()).count()
+    };
+    assert_eq!(stored(names("expired", 4).collect()).await, 4);
+    clock.advance(Duration::from_hours(24));
+    assert_eq!(stored(names("old", 2).collect()).await, 2);
+    // An expired one is revived, and counts again.
+    let mixed = names("expired", 1).chain(names("new", 10)).chain(names("old", 2));
+    assert_eq!(stored(mixed.collect()).await, 5 - 2 + 2);
+    assert_eq!(stored(names("none", 3).chain(names("done", 2)).collect()).await, 0);
+    backend.close().await.unwrap();
+    scope.tear_down().await;
+}
