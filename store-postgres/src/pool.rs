@@ -5,6 +5,7 @@
 //! for a while, or another one has been lost since. A connection that is not given back, because
 //! its statement failed or was dropped half-way, is closed.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,13 +28,20 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// How to open a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Door {
     connect: PgConnectOptions,
     timeout: Duration,
     style: Style,
     /// Raised whenever a connection was lost; shared by all pools of a store.
     losses: Arc<AtomicU64>,
+}
+
+/// Leaves out what the driver would show of the options: the password is among them.
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("style", &self.style).finish_non_exhaustive()
+    }
 }
 
 impl Door {

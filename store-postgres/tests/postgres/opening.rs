@@ -38,6 +38,15 @@ async fn a_wrong_password_is_not_shown() {
 }
 
 #[tokio::test]
+async fn an_open_store_does_not_show_its_password() {
+    let server = Postgres::own(&[]).await.unwrap();
+    let backend = Scope::on(server.url()).backend(&Clock::system()).await.unwrap();
+    let url = Url::parse(server.url()).unwrap();
+    let shown = format!("{backend:?}");
+    assert!(!shown.contains(url.password().unwrap()), "{shown}");
+}
+
+#[tokio::test]
 async fn a_missing_database_is_named_as_such() {
     let mut url = Url::parse(Postgres::shared().await.unwrap().url()).unwrap();
     url.set_path("/no_such_database");
