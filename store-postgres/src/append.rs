@@ -18,13 +18,18 @@ pub(crate) async fn append(
     let rows = server.append(&call).await?;
     let mut answers: Vec<Option<Result<Appended>>> = groups.iter().map(|_| None).collect();
     for (at, row) in order.iter().zip(&rows) {
-        answers[*at] = Some(answer(row, settings)?);
+        // The batch is committed: a row that cannot be read must not have it sent again.
+        answers[*at] = Some(answer(row, settings).unwrap_or_else(|error| Err(unreadable(error))));
     }
     let missing = || Error::OutcomeUnknown {
         message: "PostgreSQL answered for fewer streams than it was given".into(),
         cause: None,
     };
     Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing()))).collect())
+}
+
+fn unreadable(error: Error) -> Error {
+    Error::outcome_unknown("PostgreSQL gave an answer that cannot be read", error)
 }
 
 fn answer(row: &PgRow, settings: &Settings) -> Result<Result<Appended>> {
