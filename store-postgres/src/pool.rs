@@ -146,6 +146,11 @@ impl Pool {
         self.door.lost();
     }
 
+    /// How many connections of the store were lost so far.
+    pub(crate) fn losses(&self) -> u64 {
+        self.door.losses()
+    }
+
     /// Lends no more, and closes what is not in use.
     pub(crate) async fn close(&self) {
         self.room.close();

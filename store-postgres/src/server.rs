@@ -129,6 +129,11 @@ impl Server {
         answer
     }
 
+    /// How many connections were lost so far.
+    pub(crate) fn losses(&self) -> u64 {
+        self.others.losses()
+    }
+
     /// Whether the server answers.
     pub(crate) async fn ping(&self) -> Result<()> {
         self.ask(&Call::new("now").with(self.offset())).await.map(drop)

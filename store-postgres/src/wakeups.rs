@@ -56,6 +56,10 @@ struct Watch {
     ticks: Interval,
     /// Others' changes that followers have been woken for, at least.
     seen: Option<i64>,
+    /// All changes that the last poll counted.
+    counted: i64,
+    /// Lost connections that were known before the last poll.
+    losses: u64,
 }
 
 /// Says what may have changed through other handles, as long as it is polled.
@@ -67,7 +71,8 @@ pub(crate) fn watch(
 ) -> impl Stream<Item = Wakeup> + Send + 'static {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watch = Watch { server, own, heard: notices.listen(), ticks, seen: None };
+    let heard = notices.listen();
+    let watch = Watch { server, own, heard, ticks, seen: None, counted: 0, losses: 0 };
     stream::unfold(watch, |mut watch| async move {
         let wakeup = watch.next().await;
         Some((wakeup, watch))
@@ -101,9 +106,16 @@ impl Watch {
     /// Whether others have made changes since the last poll. Changes of this handle that are under
     /// way may look like others'; never the other way round.
     async fn poll(&mut self) -> Result<bool> {
+        let losses_before = self.server.losses();
         let done_before = self.own.done.load(Ordering::SeqCst);
         let row = self.server.ask_one(&Call::new("changes")).await?;
         let changes: i64 = column(&row, 0)?;
+        if changes < self.counted || self.server.losses() != self.losses {
+            // A server that lost commits, in a failover or by a restored backup, counts on from
+            // less: what others add there must not go unnoticed until it has caught up.
+            self.seen = None;
+        }
+        (self.counted, self.losses) = (changes, losses_before);
         let begun_after = self.own.begun.load(Ordering::SeqCst);
         let is_news = self.seen.is_none_or(|seen| changes - done_before > seen);
         let certain = changes - begun_after;

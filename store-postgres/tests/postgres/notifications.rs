@@ -85,6 +85,31 @@ async fn what_was_not_notified_is_found_by_the_poll() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lost_commits_is_noticed_by_the_poll() {
+    let mut scope = Scope::shared().await;
+    scope.options.notify = false;
+    let (reader, writer) = (scope.engine().await, scope.engine().await);
+    let one = stream("s", "a");
+    let mut events = reader.read_stream(&one, ReplayMode::follow()).await.unwrap().events;
+    for seq in 1..=20 {
+        append(&writer, &one, "before").await;
+        let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(event.seq, seq);
+    }
+    // As after a failover to a server that had not heard of the last commits.
+    scope.run(format!("UPDATE \"{}\".totals SET changes = 0", scope.schema())).await;
+    for seq in 21..=23 {
+        append(&writer, &one, "after").await;
+        let event = timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(event.seq, seq);
+    }
+    drop(events);
+    reader.close().await.unwrap();
+    writer.close().await.unwrap();
+    scope.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_change_is_told() {
     let scope = Scope::shared().await;
     let (reader, writer) = (scope.engine().await, scope.engine().await);
