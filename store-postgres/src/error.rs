@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 
 use mcp_event_store_core::Error;
 use sqlx::Error as SqlError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// Raised by `append` when another instance created a stream between two of its steps.
 const BEGIN_AGAIN: &str = "MCE01";
@@ -25,14 +26,26 @@ pub(crate) fn may_begin_again(error: &SqlError) -> bool {
 /// have been done or not.
 pub(crate) fn is_lost_connection(error: &SqlError) -> bool {
     match error {
-        SqlError::Database(_) => code(error).is_some_and(|code| {
-            code.starts_with("08") || ["57P01", "57P02", "57P03", "57P05"].contains(&&*code)
-        }),
+        SqlError::Database(_) => {
+            is_last_word(error) || code(error).is_some_and(|code| says_lost(&code))
+        }
         SqlError::Io(_) | SqlError::Protocol(_) | SqlError::Tls(_) | SqlError::WorkerCrashed => {
             true
         }
         _ => false,
     }
+}
+
+/// Whether the server ended the connection, or itself, with this error, whatever its code: one that
+/// cannot write its log panics with a commit half done, which may be found done after the restart.
+fn is_last_word(error: &SqlError) -> bool {
+    let error = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>());
+    error.is_some_and(|e| matches!(e.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+}
+
+/// Whether the code says no more than that the connection ended.
+fn says_lost(code: &str) -> bool {
+    code.starts_with("08") || ["57P01", "57P02", "57P03", "57P05"].contains(&code)
 }
 
 /// Whether the server forgot a prepared statement, or its meaning has changed.
@@ -42,12 +55,12 @@ pub(crate) fn is_stale_statement(error: &SqlError) -> bool {
 
 /// What `error` means for the caller of a statement that stored nothing.
 pub(crate) fn classify(error: SqlError) -> Error {
-    if is_lost_connection(&error) {
-        return Error::unavailable("the connection to PostgreSQL was lost", error);
-    }
     match code(&error) {
-        Some(code) => of_server(&code, error),
-        None => Error::backend("the PostgreSQL driver failed", error),
+        Some(code) if !says_lost(&code) => of_server(&code, error),
+        _ if is_lost_connection(&error) => {
+            Error::unavailable("the connection to PostgreSQL was lost", error)
+        }
+        _ => Error::backend("the PostgreSQL driver failed", error),
     }
 }
 
@@ -67,6 +80,10 @@ fn of_server(code: &str, error: SqlError) -> Error {
             error,
         ),
         (_, "55P03") => Error::unavailable("PostgreSQL waited too long for a lock", error),
+        (_, "25P04") => Error::unavailable(
+            "PostgreSQL ended the connection: see the role's transaction_timeout",
+            error,
+        ),
         (_, "57014") => {
             let message = "PostgreSQL cancelled the statement: see the role's statement_timeout";
             Error::unavailable(message, error)

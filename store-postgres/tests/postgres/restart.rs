@@ -94,3 +94,37 @@ async fn connections_that_died_at_rest_fail_no_one() {
     engine.close().await.unwrap();
     scope.tear_down().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_ends_a_connection_during_an_append_leaves_the_outcome_unknown() {
+    let server = Postgres::own(&[]).await.unwrap();
+    let scope = Scope::on(server.url());
+    // Versions before 17 have no such setting, and end a connection for nothing else that a test
+    // could ask for.
+    let version = "SELECT current_setting('server_version_num')::bigint";
+    if scope.integers(version).await[0][0] < 170_000 {
+        return;
+    }
+    let engine = scope.engine().await;
+    let one = stream("s", "a");
+    append(&engine, &one, "first").await;
+    engine.close().await.unwrap();
+    scope.run("ALTER ROLE postgres SET transaction_timeout = '1s'").await;
+    let engine = scope.engine().await;
+    let lock = format!(
+        "SET transaction_timeout = 0; BEGIN; SELECT * FROM \"{0}\".streams FOR UPDATE;
+         SELECT pg_sleep(4); COMMIT",
+        scope.schema()
+    );
+    let locking = scope.run(lock);
+    let appending = async {
+        let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        let locked = async || scope.integers(sleeping).await[0][0] == 1;
+        eventually(Duration::from_secs(3), "the lock", locked).await;
+        engine.store_event(&one, event("late")).await
+    };
+    let (answer, ()) = tokio::join!(appending, locking);
+    assert!(matches!(answer, Err(Error::OutcomeUnknown { .. })), "{answer:?}");
+    append(&engine, &one, "second").await;
+    engine.close().await.unwrap();
+}
