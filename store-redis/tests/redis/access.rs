@@ -7,7 +7,7 @@ use mcp_event_store_core::{Durability, EventStore, EventStoreExt, Maintenance, R
 use mcp_event_store_redis::RedisOptions;
 use mcp_event_store_test_servers::{Redis, RedisOptions as ServerOptions};
 
-use crate::common::{command, event, open, open_with, options, stream, words};
+use crate::common::{command, event, open, open_with, options, stream, text, words};
 
 /// The rules in the guide, which this test holds to it.
 fn rules() -> Vec<String> {
@@ -61,6 +61,22 @@ async fn a_missing_right_is_told_when_opening() {
     let foreign = RedisOptions { key_prefix: "other:".into(), ..options };
     let error = open_with(&url, &foreign, Durability::Committed).await.map(drop).unwrap_err();
     assert!(words(&error).contains("may not do what the store needs"), "{}", words(&error));
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_destroys_nothing() {
+    let server = server_with(&rules()).await;
+    let url = format!("redis://mcp:secret@{}", server.address());
+    let options = RedisOptions { key_prefix: "mcp:".into(), ..options() };
+    let store = open(&url, &options).await;
+    let one = stream("s", "a");
+    store.store_event(&one, event("first")).await.unwrap();
+    command(server.url(), &["ACL", "SETUSER", "mcp", "-xadd"]).await;
+    store.store_event(&one, event("refused")).await.unwrap_err();
+    command(server.url(), &["ACL", "SETUSER", "mcp", "+xadd"]).await;
+    store.store_event(&one, event("second")).await.unwrap();
+    let events = store.read_to_vec(&one).await.unwrap();
+    assert_eq!(events.iter().map(text).collect::<Vec<_>>(), ["first", "second"]);
 }
 
 fn openssl(directory: &std::path::Path, arguments: &str) {
