@@ -1,7 +1,7 @@
 //! [`RedisBackend`]: the engine's operations, each a script.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,9 +38,16 @@ pub struct RedisBackend {
     instance: [u8; 8],
     channel: String,
     dirty: Dirty,
-    /// Streams with events that too few replicas may have. Guards nothing else; nothing awaits
-    /// under it.
-    unconfirmed: Mutex<HashSet<StreamRef>>,
+    /// Guards nothing else; nothing awaits under it.
+    unconfirmed: Mutex<Unconfirmed>,
+}
+
+/// Streams with events that too few replicas may have.
+#[derive(Default)]
+struct Unconfirmed {
+    /// Each with the number of the batch that made it so.
+    streams: HashMap<StreamRef, u64>,
+    batches: u64,
 }
 
 /// Leaves the servers out, whose URL may hold a password.
@@ -103,23 +110,37 @@ impl RedisBackend {
         if !self.redis.waits() {
             return;
         }
-        let mut unconfirmed = self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unconfirmed = self.unconfirmed();
+        unconfirmed.batches += 1;
+        let batch = unconfirmed.batches;
         for (group, result) in groups.iter().zip(results) {
             if matches!(result, Err(Error::OutcomeUnknown { .. })) {
-                unconfirmed.insert(group.stream.clone());
+                unconfirmed.streams.insert(group.stream.clone(), batch);
             }
         }
     }
 
-    /// Waits for replicas to have what was appended to `stream`, if that is open.
+    /// Waits for replicas to have what was appended to `stream`, if that is open. They then have
+    /// whatever its server was given until now, but not what was added meanwhile.
     async fn confirm(&self, stream: &StreamRef) -> Result<()> {
-        let is_open = |set: &HashSet<StreamRef>| set.contains(stream);
-        if !is_open(&self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(());
-        }
-        self.redis.confirm(bucket_of(stream), &self.time_only()).await?;
-        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
+        let until = {
+            let unconfirmed = self.unconfirmed();
+            if !unconfirmed.streams.contains_key(stream) {
+                return Ok(());
+            }
+            unconfirmed.batches
+        };
+        let bucket = bucket_of(stream);
+        self.redis.confirm(bucket, &self.time_only()).await?;
+        let all = !self.redis.nodes.is_cluster();
+        let is_open =
+            |other: &StreamRef, batch: u64| batch > until || !(all || bucket_of(other) == bucket);
+        self.unconfirmed().streams.retain(|other, batch| is_open(other, *batch));
         Ok(())
+    }
+
+    fn unconfirmed(&self) -> MutexGuard<'_, Unconfirmed> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
