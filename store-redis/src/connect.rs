@@ -63,6 +63,12 @@ impl Connector {
         Self { database: 0, ..self.clone() }
     }
 
+    /// Waits for a turn at connecting, no longer than for a connection: while a server does not
+    /// answer, the last of a crowd of callers must not wait for the attempts of all before it.
+    pub(crate) async fn turn<T>(&self, turn: impl Future<Output = T>) -> Result<T> {
+        within(self.connect_timeout, turn).await
+    }
+
     /// Connects and logs in.
     pub(crate) async fn connect(&self, to: &Address, login: &Credentials) -> Result<Link> {
         let closed = Arc::new(AtomicBool::new(false));

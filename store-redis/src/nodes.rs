@@ -104,7 +104,7 @@ impl Nodes {
     /// An open connection to `address`, checked when it was opened.
     pub(crate) async fn link(&self, address: &Address, lane: Lane) -> Result<Link> {
         let node = lock(&self.open).entry(address.clone()).or_default().clone();
-        let mut link = node.lanes[lane as usize].lock().await;
+        let mut link = self.connector.turn(node.lanes[lane as usize].lock()).await?;
         if let Some(open) = link.as_ref().filter(|link| !link.is_closed()) {
             return Ok(open.clone());
         }
@@ -116,7 +116,7 @@ impl Nodes {
 
     /// Finds out who serves what, unless someone did since `seen`.
     pub(crate) async fn look_around(&self, seen: u64) -> Result<()> {
-        let _looking = self.looking.lock().await;
+        let _looking = self.connector.turn(self.looking.lock()).await?;
         if lock(&self.map).version > seen {
             return Ok(());
         }

@@ -90,3 +90,28 @@ async fn replicas_that_do_not_answer_make_the_outcome_unknown() {
     .await;
     assert_eq!(store.read_to_vec(&stream("s", "a")).await.unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_does_not_queue_for_a_server_that_hangs() {
+    let server = Redis::own(&[]).await.unwrap();
+    let options = RedisOptions {
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(1),
+        retry_for: Duration::from_secs(1),
+        ..options()
+    };
+    let store = open(server.url(), &options).await;
+    store.store_event(&stream("s", "a"), event("first")).await.unwrap();
+    command(server.url(), &["CLIENT", "PAUSE", "120000", "ALL"]).await;
+    // Whoever was under way loses the connection: the crowd has to connect.
+    store.read_to_vec(&stream("s", "a")).await.unwrap_err();
+    let began = std::time::Instant::now();
+    let reads = (0..30).map(|_| {
+        let store = store.clone();
+        async move { store.read_to_vec(&stream("s", "a")).await }
+    });
+    for read in futures_util::future::join_all(reads).await {
+        assert!(matches!(read, Err(Error::Unavailable { .. })), "{read:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
