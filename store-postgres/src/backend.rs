@@ -15,6 +15,7 @@ use mcp_event_store_core::{
     Clock, Deleted, Durability, Lease, LeaseState, Result, SessionId, SessionRecord, Settings,
     StreamRef, Timestamp, Usage,
 };
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +24,9 @@ use crate::notices::{self, Notices};
 use crate::server::Server;
 use crate::wakeups::{OwnChanges, POLL_BEHIND};
 use crate::{append, connect, leases, read, sessions, sweep, wakeups};
+
+/// How long closing waits for others to be told of the last commits.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Streams in a PostgreSQL database.
 #[derive(Debug)]
@@ -249,6 +253,10 @@ impl Backend for PostgresBackend {
     }
 
     async fn close(&self) -> Result<()> {
+        if self.notify {
+            // Without its notification an event waits for the others' poll.
+            let _ = timeout(LAST_WORDS, self.notices.all_told()).await;
+        }
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

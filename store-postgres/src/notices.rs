@@ -41,6 +41,7 @@ pub(crate) struct Notices {
     /// Guards what waits to be told; nothing awaits under it.
     untold: Mutex<Untold>,
     changed: Notify,
+    told: Notify,
     heard: broadcast::Sender<Wakeup>,
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Notices {
 struct Untold {
     any: bool,
     hashes: BTreeSet<u64>,
+    /// Whether some are on their way.
+    on_the_way: bool,
 }
 
 impl Notices {
@@ -56,6 +59,7 @@ impl Notices {
             channel: names.channel(),
             untold: Mutex::default(),
             changed: Notify::new(),
+            told: Notify::new(),
             heard: broadcast::Sender::new(WAKEUPS),
         })
     }
@@ -70,6 +74,20 @@ impl Notices {
     pub(crate) fn tell_any(&self) {
         self.untold().any = true;
         self.changed.notify_one();
+    }
+
+    /// Waits until everything has been told, for whoever is about to stop the telling.
+    pub(crate) async fn all_told(&self) {
+        loop {
+            let told = self.told.notified();
+            {
+                let untold = self.untold();
+                if untold.is_empty() && !untold.on_the_way {
+                    return;
+                }
+            }
+            told.await;
+        }
     }
 
     /// What is heard from now on.
@@ -102,6 +120,13 @@ impl Notices {
 impl Untold {
     fn is_empty(&self) -> bool {
         !self.any && self.hashes.is_empty()
+    }
+
+    /// The payload that tells everything, which is on its way from now on.
+    fn take(&mut self) -> String {
+        let payload = self.payload();
+        *self = Self { on_the_way: true, ..Self::default() };
+        payload
     }
 
     fn payload(&self) -> String {
@@ -178,13 +203,16 @@ impl Line {
     }
 
     async fn tell(&mut self, notices: &Notices) -> sqlx::Result<()> {
-        let untold = std::mem::take(&mut *notices.untold());
-        let notify = format!("NOTIFY {}, '{}'", notices.channel, untold.payload());
+        let payload = notices.untold().take();
+        let notify = format!("NOTIFY {}, '{payload}'", notices.channel);
         let told = self.listener.execute(AssertSqlSafe(notify)).await;
-        if told.is_err() {
+        {
+            let mut untold = notices.untold();
+            untold.on_the_way = false;
             // Others may have heard it or not.
-            notices.tell_any();
+            untold.any |= told.is_err();
         }
+        notices.told.notify_waiters();
         told.map(drop)
     }
 

@@ -110,6 +110,25 @@ async fn a_server_that_lost_commits_is_noticed_by_the_poll() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_words_of_an_instance_are_heard() {
+    let scope = Scope::shared().await;
+    let reader = scope.engine().await;
+    let one = stream("s", "a");
+    let mut events = reader.read_stream(&one, ReplayMode::follow()).await.unwrap().events;
+    for _ in 0..4 {
+        let writer = scope.engine().await;
+        append(&writer, &one, "last").await;
+        let closed = Instant::now();
+        writer.close().await.unwrap();
+        timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+        assert!(closed.elapsed() < SOON, "{:?}", closed.elapsed());
+    }
+    drop(events);
+    reader.close().await.unwrap();
+    scope.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_change_is_told() {
     let scope = Scope::shared().await;
     let (reader, writer) = (scope.engine().await, scope.engine().await);
