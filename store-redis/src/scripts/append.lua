@@ -15,25 +15,38 @@ local NO_TAG = string.rep('\0', 6)
 -- streams it creates there, so that a session at its limit does not hold up the server.
 local counted = {}
 
-local function open_streams(p, session)
-  local open = 0
+-- Counts them; also answers when the least recent of them was used.
+local function count_open(p, session)
+  local open, oldest = 0, now
   for _, key in ipairs(call('HVALS', p .. ':n:' .. session)) do
     local m = load(p, key)
-    if m and m.complete == 0 and not is_expired(m) then open = open + 1 end
+    if m and m.complete == 0 and not is_expired(m) then
+      open, oldest = open + 1, math.min(oldest, m.active)
+    end
   end
-  return open
+  return open, oldest
 end
 
--- Why no stream may be created in the session: SessionState::check_new_stream. The session's own
--- count holds expired streams too, so it is believed only below the limit.
+-- Whether the session has as many open streams as it may have. Its own count, `held`, holds expired
+-- streams too, so it is believed only below the limit, or while none can have expired: once it was
+-- found to be right, until the least recent stream of that time may go.
+local function is_full(p, session, held, right_since)
+  if max_streams < 0 or held < max_streams then return false end
+  if stream_ttl < 0 or (right_since and right_since + stream_ttl > now) then return true end
+  if not counted[session] then
+    local open, oldest = count_open(p, session)
+    counted[session] = open
+    if open == held then call('HSET', p .. ':x:' .. session, 'f', oldest) end
+  end
+  return counted[session] >= max_streams
+end
+
+-- Why no stream may be created in the session: SessionState::check_new_stream.
 local function refusal(p, session)
   if session == '' then return nil end
-  local state = call('HMGET', p .. ':x:' .. session, 'd', 'o')
+  local state = call('HMGET', p .. ':x:' .. session, 'd', 'o', 'f')
   if state[1] and state[1] + tombstone_ttl > now then return SESSION_DELETED end
-  if max_streams >= 0 and tonumber(state[2] or 0) >= max_streams then
-    counted[session] = counted[session] or open_streams(p, session)
-    if counted[session] >= max_streams then return LIMIT_REACHED end
-  end
+  if is_full(p, session, tonumber(state[2] or 0), state[3]) then return LIMIT_REACHED end
   if state[1] then
     call('HDEL', p .. ':x:' .. session, 'd')
     call('ZREM', p .. ':k', session)

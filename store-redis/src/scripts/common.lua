@@ -15,6 +15,7 @@
 --   :n:<session>  hash    stream name -> stream key; <session> is empty for session-less streams.
 --                         A stream whose key does not stand here is no stream any more.
 --   :x:<session>  hash    r record, u used at, d deleted at, b bytes, o open streams
+--                         f when the least recent of them was used, as o was last found right
 --   :t            hash    e events, b bytes, l there if something was lost and has to be recounted
 --   :i :c :d      sorted  incomplete streams by last use or an earlier time, complete ones by
 --                         completion, tombstones by expiry

@@ -54,3 +54,32 @@ async fn a_batch_fills_a_session_up_to_its_limit() {
     assert_eq!(stored(names("none", 3).chain(names("done", 2)).collect()).await, 0);
     backend.close().await.unwrap();
 }
+
+/// What a full session's count is believed for ends with its streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_session_has_room_again_when_its_streams_expire() {
+    let (server, clock) = (Redis::shared().await.unwrap(), Clock::manual());
+    let durability = Durability::Relaxed;
+    let backend =
+        RedisBackend::open(server.url(), &options(), durability, clock.clone()).await.unwrap();
+    let limits = Limits { max_streams_per_session: Some(3), ..Limits::default() };
+    let settings = Settings { limits, ..Settings::default() };
+    let has_room = async |name: String| {
+        let groups = groups(&backend, std::iter::once(name));
+        backend.append(&groups, &settings).await.unwrap()[0].is_ok()
+    };
+    for round in 0..2 {
+        for n in 0..3 {
+            assert!(has_room(format!("{round}-{n}")).await, "{round}-{n}");
+            clock.advance(Duration::from_hours(1));
+        }
+        assert!(!has_room("one too many".into()).await);
+        assert!(!has_room("one too many".into()).await);
+        // The first expires; the others have an hour or two left.
+        clock.advance(Duration::from_hours(21));
+        assert!(has_room("in its place".into()).await);
+        assert!(!has_room("one too many".into()).await);
+        clock.advance(Duration::from_hours(48));
+    }
+    backend.close().await.unwrap();
+}
