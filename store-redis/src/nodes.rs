@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mcp_event_store_core::{Durability, Error, Result};
+use tokio::time::{Instant, sleep};
 
 use crate::cluster;
 use crate::config::RedisOptions;
@@ -15,6 +17,9 @@ use crate::keys::{BUCKETS, Bucket};
 use crate::sentinel;
 use crate::server::Demands;
 use crate::target::{Address, Mode, Target};
+
+/// Time between two looks for masters that can be reached, while a store opens.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a connection is for: a large page must not hold up an append, nor `WAIT` a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +74,25 @@ impl Nodes {
             target,
         };
         nodes.look_around(0).await?;
-        for master in nodes.masters() {
-            nodes.link(&master, Lane::Others).await?;
+        let deadline = Instant::now() + options.retry_for;
+        while let Err(error) = nodes.connect_to_masters().await {
+            // Whoever was asked may not have heard yet that a master died.
+            let may_change = nodes.target.mode != Mode::Single && error.is_retryable();
+            if !may_change || Instant::now() + PAUSE > deadline {
+                return Err(error);
+            }
+            sleep(PAUSE).await;
+            let (seen, _) = nodes.master_of(0);
+            nodes.look_around(seen).await?;
         }
         Ok(nodes)
+    }
+
+    async fn connect_to_masters(&self) -> Result<()> {
+        for master in self.masters() {
+            self.link(&master, Lane::Others).await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn is_cluster(&self) -> bool {
