@@ -142,6 +142,22 @@ pub(crate) async fn f4_slow_followers_use_bounded_memory(ctx: &Ctx) -> Outcome {
     }
 }
 
+/// Resident memory once it has not grown for a while: what an earlier round's hoarders still copy
+/// must not count for this one.
+async fn settled() -> Outcome<usize> {
+    const QUIET: Duration = Duration::from_millis(200);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let (mut most, mut since) = (resident()?, Instant::now());
+    while since.elapsed() < QUIET && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let now = resident()?;
+        if now > most + MIB / 4 {
+            (most, since) = (now, Instant::now());
+        }
+    }
+    resident()
+}
+
 /// How much memory has grown since `start`, at most, within a second: a hoarder's tasks may lag
 /// behind the appends. Ends early beyond `bound`.
 async fn most_grown(start: usize, bound: usize) -> Outcome<usize> {
@@ -158,7 +174,7 @@ async fn most_grown(start: usize, bound: usize) -> Outcome<usize> {
 async fn followed_asleep(store: &Instance, round: usize, asleep: &mut Vec<Follower>) -> Outcome {
     const FOLLOWERS: usize = 8;
     let quiet = stream("quiet", &round.to_string());
-    let start = resident()?;
+    let start = settled().await?;
     // What appending by itself costs: nothing for most stores, all of it for one in memory.
     fill(store, vec![quiet], EVENTS, EVENT).await?;
     let alone = resident()?.saturating_sub(start);
@@ -170,7 +186,7 @@ async fn followed_asleep(store: &Instance, round: usize, asleep: &mut Vec<Follow
         follower.nothing_yet()?;
         asleep.push(follower);
     }
-    let start = resident()?;
+    let start = settled().await?;
     fill(store, vec![one.clone()], EVENTS, EVENT).await?;
     let bound = alone + EVENTS * EVENT / 2;
     let followed = most_grown(start, bound).await?;
