@@ -10,14 +10,96 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod effort;
+mod engines;
 mod machine;
+mod measure;
+mod messages;
+mod ours;
 mod progress;
 mod race;
 mod report;
 mod stats;
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use effort::Effort;
+use measure::Bench;
+
+pub use measure::Measurement;
 pub use report::{
     Append, Axis, Contender, EndToEnd, Follow, Growth, Machine, Memory, Replay, Report, Size,
     StoreReport, Sweep,
 };
 pub use stats::Spread;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The URLs of the stores: each says where a store of the benchmark's own is to lie.
+    pub stores: Vec<String>,
+    /// Just enough to see that everything works; the figures mean little.
+    pub quick: bool,
+    /// What to measure; everything if it is empty.
+    pub only: Vec<Measurement>,
+    /// The `mcp-event-store` command, for what needs a process of its own.
+    pub program: PathBuf,
+}
+
+/// Measures the stores, one after the other.
+///
+/// # Errors
+/// `InvalidInput` for a URL that cannot be, before anything is measured; the error of a store or
+/// its engine. What was stored is removed in either case.
+pub async fn run(options: &Options) -> anyhow::Result<Report> {
+    for url in &options.stores {
+        // What cannot be is said before a quarter of an hour has gone by.
+        engines::open(url).await?.clean().await?;
+    }
+    let mut stores = Vec::new();
+    for url in &options.stores {
+        let what = || format!("measuring {}", engines::scheme(url));
+        stores.push(store(options, url).await.with_context(what)?);
+    }
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        quick: options.quick,
+        machine: Machine::here(Path::new("."))?,
+        stores,
+    })
+}
+
+async fn store(options: &Options, url: &str) -> anyhow::Result<StoreReport> {
+    let engine = engines::open(url).await?;
+    let wanted = |what: &Measurement| options.only.is_empty() || options.only.contains(what);
+    let bench = Bench {
+        engine: engine.as_ref(),
+        effort: &if options.quick { Effort::quick() } else { Effort::full() },
+        url,
+        program: &options.program,
+        is_quick: options.quick,
+        is_alone: options.stores.len() == 1 && options.only == [Measurement::Memory],
+    };
+    let mut report = StoreReport {
+        backend: engines::scheme(url).to_owned(),
+        engine: engine.description().to_owned(),
+        ..StoreReport::default()
+    };
+    let measured = async {
+        for what in Measurement::ALL.into_iter().filter(wanted) {
+            bench.measure(what, &mut report).await.with_context(|| what.to_string())?;
+        }
+        anyhow::Ok(())
+    };
+    let measured = tokio::select! {
+        measured = measured => measured,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    // Tasks of what was broken off may still hold the store: whatever cannot be removed is named
+    // only if nothing else went wrong.
+    let cleaned = engine.clean().await.context("removing what the benchmark stored");
+    measured.and(cleaned)?;
+    Ok(report)
+}

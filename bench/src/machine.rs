@@ -98,7 +98,7 @@ mod tests {
         let (machine, process) = (busy_time(), process_time(std::process::id()));
         let started = Instant::now();
         while process_time(std::process::id()) < process + Duration::from_millis(50) {
-            assert!(started.elapsed() < Duration::from_secs(60), "no work shows");
+            assert!(started.elapsed() < Duration::from_mins(1), "no work shows");
             std::hint::black_box((0..100_000_u64).sum::<u64>());
         }
         assert!(busy_time() > machine);

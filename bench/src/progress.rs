@@ -1,11 +1,15 @@
 //! Progress bars on standard error, if that is a terminal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The bar of one measurement. It goes away when dropped.
-pub(crate) struct Progress(ProgressBar);
+/// The bar of one measurement. It goes away with its last clone.
+#[derive(Clone)]
+pub(crate) struct Progress(Arc<Bar>);
+
+struct Bar(ProgressBar);
 
 impl Progress {
     /// A bar of `steps` steps.
@@ -17,15 +21,15 @@ impl Progress {
         bar.set_prefix(store.to_owned());
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
+        Self(Arc::new(Bar(bar)))
     }
 
     pub(crate) fn step(&self) {
-        self.0.inc(1);
+        self.0.0.inc(1);
     }
 }
 
-impl Drop for Progress {
+impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

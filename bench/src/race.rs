@@ -45,15 +45,25 @@ impl Entrant {
 
     /// Lets all lanes commit for `time`.
     pub(crate) async fn run(&mut self, time: Duration) -> anyhow::Result<Round> {
+        let started = Instant::now();
+        self.run_until(move || started.elapsed() >= time).await
+    }
+
+    /// Lets all lanes commit until that is so.
+    pub(crate) async fn run_until(
+        &mut self,
+        is_over: impl Fn() -> bool + Clone + Send + Sync + 'static,
+    ) -> anyhow::Result<Round> {
         let (started, busy) = (Instant::now(), busy_time());
         let tasks: Vec<_> = self
             .lanes
             .drain(..)
             .map(|mut lane| {
+                let is_over = is_over.clone();
                 tokio::spawn(async move {
                     let (mut times, mut events) = (Times::default(), 0);
                     let mut asked = Instant::now();
-                    while asked.duration_since(started) < time {
+                    while !is_over() {
                         events += lane.commit().await?;
                         let done = Instant::now();
                         times.record(done - asked);

@@ -1,0 +1,221 @@
+//! PostgreSQL by itself: inserts through the store's driver, into a table like the store's.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+
+use super::{Engine, Raw, Scan, unique, with_query};
+use crate::messages::Messages;
+use crate::race::Lane;
+
+/// Inserts go to these in turn, as from as many appenders.
+const STREAMS: i64 = 64;
+
+pub(super) struct Postgres {
+    url: String,
+    options: PgConnectOptions,
+    /// What the names of this run's schemas begin with.
+    prefix: String,
+    description: String,
+    inserted: Arc<AtomicI64>,
+}
+
+impl Postgres {
+    pub(super) async fn open(url: &str) -> anyhow::Result<Self> {
+        // The store's own settings are in the query too, and none of the driver's business.
+        let address = url.split('?').next().unwrap_or(url);
+        let options = PgConnectOptions::from_str(address)?.disable_statement_logging();
+        // The store says best what is wrong with a server; it makes nothing that stays.
+        let prefix = unique()?;
+        let mut engine = Self {
+            url: url.to_owned(),
+            options,
+            prefix,
+            description: String::new(),
+            inserted: Arc::default(),
+        };
+        let probe = mcp_event_store::open(&engine.store_url("probe")).await?;
+        probe.maintenance().close().await?;
+        let mut connection = engine.connect().await?;
+        let settings = "SELECT concat('PostgreSQL ', current_setting('server_version'), \
+            ' through sqlx, synchronous_commit=', current_setting('synchronous_commit'), \
+            ', fsync=', current_setting('fsync'), \
+            ', shared_buffers=', current_setting('shared_buffers'))";
+        engine.description = sqlx::query_scalar(settings).fetch_one(&mut connection).await?;
+        engine.prepare(&mut connection).await?;
+        Ok(engine)
+    }
+
+    async fn connect(&self) -> anyhow::Result<PgConnection> {
+        Ok(self.options.connect().await?)
+    }
+
+    async fn prepare(&self, connection: &mut PgConnection) -> anyhow::Result<()> {
+        let table = format!(
+            "CREATE SCHEMA IF NOT EXISTS {0}_raw;
+             CREATE TABLE IF NOT EXISTS {0}_raw.events (
+                stream bigint NOT NULL, seq bigint NOT NULL, tag bigint NOT NULL,
+                stored_at bigint NOT NULL, running_bytes bigint NOT NULL, retry_ms bigint,
+                message text, PRIMARY KEY (stream, seq))",
+            self.prefix
+        );
+        sqlx::raw_sql(AssertSqlSafe(table)).execute(connection).await?;
+        Ok(())
+    }
+
+    async fn schemas(&self, connection: &mut PgConnection) -> anyhow::Result<Vec<String>> {
+        let schemas = "SELECT nspname::text FROM pg_namespace WHERE starts_with(nspname, $1)";
+        Ok(sqlx::query_scalar(schemas).bind(&self.prefix).fetch_all(connection).await?)
+    }
+}
+
+#[async_trait]
+impl Engine for Postgres {
+    fn description(&self) -> &str {
+        &self.description
+    }
+
+    fn store_url(&self, name: &str) -> String {
+        with_query(&self.url, "schema", &format!("{}_{name}", self.prefix))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn raw(&self) -> Option<&dyn Raw> {
+        Some(self)
+    }
+
+    async fn stored_bytes(&self) -> anyhow::Result<u64> {
+        let bytes = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE starts_with(n.nspname, $1) AND c.relkind = 'r'";
+        let bytes: i64 = sqlx::query_scalar(bytes)
+            .bind(&self.prefix)
+            .fetch_one(&mut self.connect().await?)
+            .await?;
+        Ok(bytes.cast_unsigned())
+    }
+
+    async fn clean(&self) -> anyhow::Result<()> {
+        let mut connection = self.connect().await?;
+        for schema in self.schemas(&mut connection).await? {
+            // One by one: all at once would need more locks than a server has.
+            let drop = format!("DROP SCHEMA {schema} CASCADE");
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Raw for Postgres {
+    fn connections(&self) -> &'static [usize] {
+        &[1, 2, 4, 8]
+    }
+
+    fn naive_connections(&self) -> &'static [usize] {
+        &[1, 8, 32, 64]
+    }
+
+    async fn lane(&self, rows: usize, messages: Messages) -> anyhow::Result<Box<dyn Lane>> {
+        let mut connection = self.connect().await?;
+        self.prepare(&mut connection).await?;
+        let table = format!("{}_raw.events", self.prefix);
+        Ok(Box::new(Inserts {
+            connection,
+            sql: if rows == 1 {
+                format!("INSERT INTO {table} VALUES ($1,$2,$3,$4,$5,$6,$7)")
+            } else {
+                format!(
+                    "INSERT INTO {table} SELECT * FROM unnest($1::bigint[], $2::bigint[], \
+                     $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])"
+                )
+            },
+            inserted: self.inserted.clone(),
+            rows,
+            messages,
+        }))
+    }
+
+    async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
+        let mut connection = self.connect().await?;
+        self.prepare(&mut connection).await?;
+        let table = format!("{}_raw.events", self.prefix);
+        // Beside those that lanes insert into.
+        let stream = STREAMS + i64::try_from(events)?;
+        let sql = format!(
+            "INSERT INTO {table} SELECT $1, n, 7, n, n, NULL, $3[1 + n % 256]
+             FROM generate_series(0, $2 - 1) AS n"
+        );
+        let mut messages = messages;
+        let texts: Vec<String> = (0..256).map(|_| messages.next().get().to_owned()).collect();
+        let insert = sqlx::query(AssertSqlSafe(sql)).bind(stream).bind(i64::try_from(events)?);
+        insert.bind(texts).execute(&mut connection).await?;
+        let sql = format!(
+            "SELECT seq, tag, stored_at, running_bytes, retry_ms, message FROM {table}
+             WHERE stream = $1 AND seq >= 0 ORDER BY seq"
+        );
+        Ok(Box::new(Stream { connection, sql, number: stream }))
+    }
+}
+
+struct Inserts {
+    connection: PgConnection,
+    sql: String,
+    inserted: Arc<AtomicI64>,
+    rows: usize,
+    messages: Messages,
+}
+
+#[async_trait]
+impl Lane for Inserts {
+    async fn commit(&mut self) -> anyhow::Result<usize> {
+        let rows = i64::try_from(self.rows)?;
+        let first = self.inserted.fetch_add(rows, Ordering::Relaxed);
+        let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
+        if self.rows == 1 {
+            let query = query.bind(first % STREAMS).bind(first / STREAMS).bind(7_i64).bind(first);
+            let query = query.bind(first).bind(None::<i64>);
+            let query = query.bind(self.messages.next().get().to_owned());
+            query.execute(&mut self.connection).await?;
+        } else {
+            let numbers: Vec<i64> = (first..first + rows).collect();
+            let streams: Vec<i64> = numbers.iter().map(|number| number % STREAMS).collect();
+            let seqs: Vec<i64> = numbers.iter().map(|number| number / STREAMS).collect();
+            let texts = (0..rows).map(|_| self.messages.next().get().to_owned());
+            let query = query.bind(streams).bind(seqs).bind(vec![7_i64; self.rows]);
+            let query = query.bind(numbers.clone()).bind(numbers);
+            let query = query.bind(vec![None::<i64>; self.rows]).bind(texts.collect::<Vec<_>>());
+            query.execute(&mut self.connection).await?;
+        }
+        Ok(self.rows)
+    }
+}
+
+struct Stream {
+    connection: PgConnection,
+    sql: String,
+    number: i64,
+}
+
+#[async_trait]
+impl Scan for Stream {
+    async fn scan(&mut self) -> anyhow::Result<(u64, u64)> {
+        let query = sqlx::query(AssertSqlSafe(self.sql.clone())).bind(self.number);
+        let mut rows = query.fetch(&mut self.connection);
+        let (mut events, mut bytes) = (0, 0);
+        while let Some(row) = rows.try_next().await? {
+            let message: &str = row.try_get(5)?;
+            events += 1;
+            bytes += message.len() as u64;
+        }
+        Ok((events, bytes))
+    }
+}

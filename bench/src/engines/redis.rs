@@ -1,0 +1,228 @@
+//! Redis by itself: `XADD` through the store's driver, with the store's bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::streams::StreamRangeReply;
+
+use super::{Engine, Raw, Scan, unique, with_query};
+use crate::messages::Messages;
+use crate::race::Lane;
+
+/// `XADD`s go to these in turn, as from as many appenders.
+const STREAMS: u64 = 64;
+
+/// Bytes that the store puts before a message: time, running bytes, tag, `retry`.
+const HEAD: [u8; 30] = [7; 30];
+
+/// Events of one `XRANGE`.
+const PAGE: usize = 1000;
+
+pub(super) struct Redis {
+    url: String,
+    client: redis::Client,
+    /// What this run's keys begin with.
+    prefix: String,
+    description: String,
+    added: Arc<AtomicU64>,
+    /// The server's memory before the run.
+    used_before: u64,
+}
+
+impl Redis {
+    pub(super) async fn open(url: &str) -> anyhow::Result<Self> {
+        let address = url.split('?').next().unwrap_or(url);
+        // The error must not repeat the URL.
+        let client = redis::Client::open(address).map_err(|_| {
+            mcp_event_store::Error::invalid("--store", "is a Redis URL that cannot be read")
+        })?;
+        let prefix = unique()?;
+        let mut engine = Self {
+            url: url.to_owned(),
+            client,
+            prefix,
+            description: String::new(),
+            added: Arc::default(),
+            used_before: 0,
+        };
+        // The store says best what is wrong with a server.
+        let probe = mcp_event_store::open(&engine.store_url("probe")).await?;
+        probe.maintenance().close().await?;
+        let info = engine.info().await?;
+        let name = if info.contains("valkey_version") { "valkey" } else { "redis" };
+        let version = value(&info, &format!("{name}_version")).unwrap_or("of unknown version");
+        let aof = if value(&info, "aof_enabled") == Some("1") { "on" } else { "off" };
+        engine.description = format!("{name} {version} through redis-rs, append-only file {aof}");
+        let mut connection = engine.connect().await?;
+        let fsync: Result<Vec<String>, _> =
+            redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(&mut connection).await;
+        if let Ok([_, fsync]) = fsync.as_deref() {
+            engine.description = format!("{}, appendfsync {fsync}", engine.description);
+        }
+        engine.clean().await?;
+        engine.used_before = engine.used().await?;
+        Ok(engine)
+    }
+
+    async fn connect(&self) -> anyhow::Result<MultiplexedConnection> {
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        connection.context("cannot connect to Redis")
+    }
+
+    async fn info(&self) -> anyhow::Result<String> {
+        Ok(redis::cmd("INFO").query_async(&mut self.connect().await?).await?)
+    }
+
+    async fn used(&self) -> anyhow::Result<u64> {
+        let info = self.info().await?;
+        value(&info, "used_memory")
+            .context("Redis does not tell its memory")?
+            .parse()
+            .map_err(Into::into)
+    }
+
+    fn raw_key(&self, name: u64) -> String {
+        format!("{}:raw:{name}", self.prefix)
+    }
+}
+
+/// The value of `name:value` in what `INFO` said.
+fn value<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'))
+}
+
+#[async_trait]
+impl Engine for Redis {
+    fn description(&self) -> &str {
+        &self.description
+    }
+
+    fn store_url(&self, name: &str) -> String {
+        with_query(&self.url, "key_prefix", &format!("{}:{name}:", self.prefix))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn raw(&self) -> Option<&dyn Raw> {
+        Some(self)
+    }
+
+    async fn stored_bytes(&self) -> anyhow::Result<u64> {
+        Ok(self.used().await?.saturating_sub(self.used_before))
+    }
+
+    async fn clean(&self) -> anyhow::Result<()> {
+        let mut connection = self.connect().await?;
+        let pattern = format!("{}:*", self.prefix);
+        let mut cursor = 0_u64;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(10_000);
+            let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(&mut connection).await?;
+            if !keys.is_empty() {
+                let _: u64 = redis::cmd("DEL").arg(keys).query_async(&mut connection).await?;
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Raw for Redis {
+    fn connections(&self) -> &'static [usize] {
+        &[1, 2, 4]
+    }
+
+    fn naive_connections(&self) -> &'static [usize] {
+        &[1, 64]
+    }
+
+    async fn lane(&self, rows: usize, messages: Messages) -> anyhow::Result<Box<dyn Lane>> {
+        Ok(Box::new(Adds {
+            connection: self.connect().await?,
+            keys: (0..STREAMS).map(|name| self.raw_key(name)).collect(),
+            added: self.added.clone(),
+            rows,
+            messages,
+        }))
+    }
+
+    async fn stream(&self, events: u64, mut messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
+        let mut connection = self.connect().await?;
+        // Beside those that lanes add to.
+        let key = self.raw_key(STREAMS + events);
+        let mut left = events;
+        while left > 0 {
+            let mut pipe = redis::pipe();
+            for _ in 0..left.min(512) {
+                add(&mut pipe, &key, &mut messages);
+                left -= 1;
+            }
+            pipe.exec_async(&mut connection).await?;
+        }
+        Ok(Box::new(Stream { connection, key }))
+    }
+}
+
+struct Adds {
+    connection: MultiplexedConnection,
+    keys: Vec<String>,
+    added: Arc<AtomicU64>,
+    rows: usize,
+    messages: Messages,
+}
+
+#[async_trait]
+impl Lane for Adds {
+    async fn commit(&mut self) -> anyhow::Result<usize> {
+        let mut pipe = redis::pipe();
+        for _ in 0..self.rows {
+            let number = self.added.fetch_add(1, Ordering::Relaxed);
+            let key = &self.keys[usize::try_from(number % STREAMS)?];
+            add(&mut pipe, key, &mut self.messages);
+        }
+        pipe.exec_async(&mut self.connection).await?;
+        Ok(self.rows)
+    }
+}
+
+fn add(pipe: &mut redis::Pipeline, key: &str, messages: &mut Messages) {
+    let value = [&HEAD[..], messages.next().get().as_bytes()].concat();
+    pipe.cmd("XADD").arg(key).arg("*").arg("e").arg(value).ignore();
+}
+
+struct Stream {
+    connection: MultiplexedConnection,
+    key: String,
+}
+
+#[async_trait]
+impl Scan for Stream {
+    async fn scan(&mut self) -> anyhow::Result<(u64, u64)> {
+        let (mut events, mut bytes) = (0, 0);
+        let mut from = "-".to_owned();
+        loop {
+            let mut range = redis::cmd("XRANGE");
+            range.arg(&self.key).arg(&from).arg("+").arg("COUNT").arg(PAGE);
+            let page: StreamRangeReply = range.query_async(&mut self.connection).await?;
+            for event in &page.ids {
+                let value: Vec<u8> = event.get("e").context("an entry has no field")?;
+                events += 1;
+                bytes += (value.len() - HEAD.len()) as u64;
+            }
+            match page.ids.last() {
+                Some(last) if page.ids.len() == PAGE => from = format!("({}", last.id),
+                _ => return Ok((events, bytes)),
+            }
+        }
+    }
+}

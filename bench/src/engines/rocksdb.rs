@@ -1,0 +1,179 @@
+//! RocksDB by itself: synced batches of puts, with keys and values like the store's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use rocksdb::{DB, DBCompressionType, IteratorMode, Options, WriteBatch, WriteOptions};
+use tokio::task::{block_in_place, spawn_blocking};
+
+use super::folder::Folder;
+use super::{Engine, Raw, Scan};
+use crate::messages::Messages;
+use crate::race::Lane;
+
+/// Puts go to these in turn, as from as many appenders.
+const STREAMS: u64 = 64;
+
+/// Bytes that the store puts before a message: tag, time, running bytes, `retry`.
+const HEAD: [u8; 26] = [7; 26];
+
+/// The store's default size of its write buffer.
+const WRITE_BUFFER: usize = 32 * 1024 * 1024;
+
+pub(super) struct RocksDb {
+    folder: Folder,
+    put: Arc<AtomicU64>,
+    /// Taken out while the folder is cleared: a directory can be open once.
+    db: Mutex<Option<Arc<DB>>>,
+}
+
+impl RocksDb {
+    pub(super) fn open(url: &str) -> anyhow::Result<Self> {
+        let folder = Folder::beside(url)?;
+        Ok(Self { folder, put: Arc::default(), db: Mutex::default() })
+    }
+
+    fn db(&self) -> anyhow::Result<Arc<DB>> {
+        let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
+        if db.is_none() {
+            *db = Some(open(&self.folder)?);
+        }
+        db.clone().context("it is open")
+    }
+}
+
+fn open(folder: &Folder) -> anyhow::Result<Arc<DB>> {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_write_buffer_size(WRITE_BUFFER);
+    options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(1024 * 1024);
+    options.set_compression_type(DBCompressionType::Lz4);
+    Ok(Arc::new(DB::open(&options, folder.path("raw"))?))
+}
+
+#[async_trait]
+impl Engine for RocksDb {
+    fn description(&self) -> &'static str {
+        "RocksDB (crate rocksdb 0.25), synced writes, LZ4"
+    }
+
+    fn store_url(&self, name: &str) -> String {
+        self.folder.url("rocksdb", name)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn raw(&self) -> Option<&dyn Raw> {
+        Some(self)
+    }
+
+    async fn stored_bytes(&self) -> anyhow::Result<u64> {
+        self.db()?.flush()?;
+        self.folder.bytes()
+    }
+
+    async fn clean(&self) -> anyhow::Result<()> {
+        drop(self.db.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.folder.clear()
+    }
+}
+
+#[async_trait]
+impl Raw for RocksDb {
+    fn connections(&self) -> &'static [usize] {
+        &[1, 2]
+    }
+
+    fn naive_connections(&self) -> &'static [usize] {
+        &[1, 64]
+    }
+
+    async fn lane(&self, rows: usize, messages: Messages) -> anyhow::Result<Box<dyn Lane>> {
+        Ok(Box::new(Puts { db: self.db()?, put: self.put.clone(), rows, messages }))
+    }
+
+    async fn stream(&self, events: u64, mut messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
+        // Beside those that lanes put into.
+        let (db, stream) = (self.db()?, STREAMS + events);
+        let mut batch = WriteBatch::default();
+        for seq in 0..events {
+            batch.put(key(stream, seq), value(&mut messages));
+        }
+        db.write(batch)?;
+        db.flush()?;
+        Ok(Box::new(Stream { db, stream }))
+    }
+}
+
+/// Like the store's: a stream's key of 16 bytes, and a sequence.
+fn key(stream: u64, seq: u64) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[8..16].copy_from_slice(&stream.to_be_bytes());
+    key[16..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn value(messages: &mut Messages) -> Vec<u8> {
+    [&HEAD[..], messages.next().get().as_bytes()].concat()
+}
+
+struct Puts {
+    db: Arc<DB>,
+    put: Arc<AtomicU64>,
+    rows: usize,
+    messages: Messages,
+}
+
+#[async_trait]
+impl Lane for Puts {
+    async fn commit(&mut self) -> anyhow::Result<usize> {
+        let mut batch = WriteBatch::default();
+        for _ in 0..self.rows {
+            let number = self.put.fetch_add(1, Ordering::Relaxed);
+            batch.put(key(number % STREAMS, number / STREAMS), value(&mut self.messages));
+        }
+        let db = self.db.clone();
+        let write = move || {
+            let mut synced = WriteOptions::default();
+            synced.set_sync(true);
+            db.write_opt(batch, &synced)
+        };
+        if self.rows == 1 {
+            // As an async server calls it: many at a time, which RocksDB itself joins.
+            spawn_blocking(write).await??;
+        } else {
+            block_in_place(write)?;
+        }
+        Ok(self.rows)
+    }
+}
+
+struct Stream {
+    db: Arc<DB>,
+    stream: u64,
+}
+
+#[async_trait]
+impl Scan for Stream {
+    async fn scan(&mut self) -> anyhow::Result<(u64, u64)> {
+        block_in_place(|| {
+            let (first, prefix) = (key(self.stream, 0), self.stream.to_be_bytes());
+            let mode = IteratorMode::From(&first, rocksdb::Direction::Forward);
+            let (mut events, mut bytes) = (0, 0);
+            for row in self.db.iterator(mode) {
+                let (key, value) = row?;
+                if key[8..16] != prefix {
+                    break;
+                }
+                events += 1;
+                bytes += (value.len() - HEAD.len()) as u64;
+            }
+            Ok((events, bytes))
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! What appends and replays cost by what is stored already.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use mcp_event_store::{EventId, EventStoreExt as _, NewEvent, Store, StreamRef};
+use tokio::task::JoinSet;
+
+use super::Bench;
+use crate::messages::Messages;
+use crate::ours::{self, Appends};
+use crate::progress::Progress;
+use crate::race::{Entrant, Lane};
+use crate::report::{Axis, Contender, Growth};
+use crate::stats::{Spread, Times};
+
+const MESSAGE_BYTES: usize = 500;
+/// Tasks that fill a store at a time.
+const FILLERS: u64 = 1000;
+const APPENDERS: u64 = 64;
+/// Events of a replay, at most.
+const REPLAYED: u64 = 100;
+/// Replays that each round takes the median of.
+const REPLAYS: u64 = 200;
+
+/// A store that holds what it should, and where replays of it begin.
+struct Filled {
+    axis: Axis,
+    stored: u64,
+    url: String,
+    places: Vec<Place>,
+    rounds: Vec<[f64; 3]>,
+}
+
+/// An event in the middle of a stream, with `after` events behind it.
+struct Place {
+    stream: StreamRef,
+    id: EventId,
+    after: u64,
+}
+
+/// Costs with more and more events, and with more and more streams. Each size is a store of its
+/// own, so that rounds can alternate between them.
+pub(crate) async fn growth(bench: &Bench<'_>) -> anyhow::Result<Vec<Growth>> {
+    let mut results = Vec::new();
+    for (axis, sizes) in
+        [(Axis::Events, bench.effort.events), (Axis::Streams, bench.effort.streams)]
+    {
+        let mut stores = Vec::new();
+        for stored in sizes {
+            stores.push(Filled::fill(bench, axis, *stored).await?);
+        }
+        let progress =
+            bench.progress("growth: measuring", stores.len() * (bench.effort.rounds + 1));
+        for round in 0..=bench.effort.rounds {
+            for filled in &mut stores {
+                let costs = filled.costs(round as u64, bench.effort.round).await?;
+                if round > 0 {
+                    filled.rounds.push(costs);
+                }
+                progress.step();
+            }
+        }
+        results.extend(stores.iter().map(Filled::result));
+        bench.engine.clean().await?;
+    }
+    Ok(results)
+}
+
+impl Filled {
+    async fn fill(bench: &Bench<'_>, axis: Axis, stored: u64) -> anyhow::Result<Self> {
+        let (name, streams, events) = match axis {
+            Axis::Events => {
+                let streams = (stored / REPLAYED).clamp(1, FILLERS);
+                (format!("events_{stored}"), streams, stored / streams)
+            }
+            Axis::Streams => (format!("streams_{stored}"), stored, 2),
+        };
+        let url = bench.engine.store_url(&name);
+        let store = ours::open(&url).await?;
+        let steps = usize::try_from(streams * events / 1000)?;
+        let progress = bench.progress(&format!("growth: {name}"), steps);
+        let places = fill(&store, streams, events, &progress).await?;
+        let usage = store.maintenance().usage().await?;
+        let found = (usage.streams, usage.events);
+        ensure!(found == (streams, streams * events), "the store says that it holds {found:?}");
+        store.maintenance().close().await?;
+        Ok(Self { axis, stored, url, places, rounds: Vec::new() })
+    }
+
+    /// Microseconds for an event of 64 appenders, of a lone one, and of a replay.
+    async fn costs(&self, round: u64, time: Duration) -> anyhow::Result<[f64; 3]> {
+        let store = ours::open(&self.url).await?;
+        let mut many = self.entrant(&store, round, APPENDERS)?;
+        let mut lone = self.entrant(&store, round + 1, 1)?;
+        // New connections and empty caches are not what is measured.
+        many.run(time / 2).await?;
+        let rate = many.run(time).await?.rate;
+        lone.run(time / 4).await?;
+        let lone = lone.run(time / 2).await?.times.micros(0.5);
+        let replay = self.replays(&store, round).await?;
+        store.maintenance().close().await?;
+        Ok([1e6 / rate, lone, replay])
+    }
+
+    fn entrant(&self, store: &Store, round: u64, lanes: u64) -> anyhow::Result<Entrant> {
+        let messages = Messages::new(MESSAGE_BYTES)?;
+        let (appended, _) = self.halves();
+        let lanes = chosen(appended, round, lanes).map(|place| {
+            Box::new(Appends::to(store, place.stream.clone(), &messages)) as Box<dyn Lane>
+        });
+        Ok(Entrant::new(Contender::Store, 1, MESSAGE_BYTES, lanes.collect()))
+    }
+
+    /// Microseconds for an event of a replay: the median.
+    async fn replays(&self, store: &Store, round: u64) -> anyhow::Result<f64> {
+        let mut times = Times::default();
+        let (_, replayed) = self.halves();
+        for place in chosen(replayed, round, REPLAYS) {
+            let started = Instant::now();
+            let events = store.events().replay_to_vec(place.stream.scope(), &place.id).await?;
+            let time = started.elapsed();
+            let (found, wanted) = (events.len() as u64, place.after);
+            ensure!(found == wanted, "a replay gave {found} events and not {wanted}");
+            times.record(time / u32::try_from(wanted)?);
+        }
+        Ok(times.micros(0.5))
+    }
+
+    /// Where rounds append, and where they replay: a replay stays as long as it was.
+    fn halves(&self) -> (&[Place], &[Place]) {
+        self.places.split_at(self.places.len() / 2)
+    }
+
+    fn result(&self) -> Growth {
+        let of = |place: usize| Spread::of(self.rounds.iter().map(|round| round[place]));
+        Growth {
+            axis: self.axis,
+            stored: self.stored,
+            append_us: of(0),
+            lone_us: of(1),
+            replay_us: of(2),
+        }
+    }
+}
+
+/// Places that a round uses: others each time, from all over.
+fn chosen(places: &[Place], round: u64, count: u64) -> impl Iterator<Item = &Place> {
+    // A prime, so that rounds begin everywhere.
+    let start = usize::try_from(round * 7919).unwrap_or_default();
+    let count = usize::try_from(count).unwrap_or_default();
+    let stride = (places.len() / count.max(1)).max(1);
+    (0..count).map(move |n| &places[(start + n * stride) % places.len()])
+}
+
+/// Stores `events` events in each of `streams` streams, and answers where replays can begin.
+async fn fill(
+    store: &Store,
+    streams: u64,
+    events: u64,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Place>> {
+    /// No more are remembered than rounds will use.
+    const REMEMBERED: u64 = 10_000;
+    let every = (streams / REMEMBERED).max(1);
+    let fillers = streams.min(FILLERS);
+    let mut tasks = JoinSet::new();
+    for filler in 0..fillers {
+        let (store, mut messages) = (store.events(), Messages::new(MESSAGE_BYTES)?);
+        let progress = progress.clone();
+        tasks.spawn(async move {
+            let (mut places, mut stored) = (Vec::new(), 0_u64);
+            for n in (filler..streams).step_by(usize::try_from(fillers)?) {
+                // A session has a few streams.
+                let stream = ours::stream(&format!("session-{}", n / 4), &format!("stream-{n}"))?;
+                let after = REPLAYED.min(events - 1);
+                for event in 1..=events {
+                    let message = NewEvent::message(messages.next());
+                    let id = store.store_event(&stream, message).await?;
+                    if event == events - after && n % every == 0 {
+                        places.push(Place { stream: stream.clone(), id, after });
+                    }
+                    stored += 1;
+                    if stored % 1000 == 0 {
+                        progress.step();
+                    }
+                }
+            }
+            anyhow::Ok(places)
+        });
+    }
+    let mut places = Vec::new();
+    while let Some(filled) = tasks.join_next().await {
+        places.extend(filled??);
+    }
+    Ok(places)
+}
