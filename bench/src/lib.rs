@@ -10,16 +10,23 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod aims;
+mod compare;
 mod effort;
 mod engines;
 mod machine;
+#[cfg(test)]
+mod made_up;
 mod measure;
 mod messages;
+mod numbers;
 mod ours;
+mod plots;
 mod progress;
 mod race;
 mod report;
 mod stats;
+mod table;
 
 use std::path::{Path, PathBuf};
 

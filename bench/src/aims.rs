@@ -1,0 +1,203 @@
+//! What each store should reach.
+
+use crate::compare::{
+    best_naive, best_raw, message_sizes, one_commit, ours, positive, rate_ratio, raw_limit,
+    time_ratio,
+};
+use crate::numbers;
+use crate::report::{Append, Axis, Contender, Follow, Growth, StoreReport};
+use crate::stats::{Spread, float};
+
+/// A figure, and the bound it should keep.
+pub(crate) struct Aim {
+    pub(crate) name: &'static str,
+    /// The backends that it is meant for.
+    of: &'static [&'static str],
+    bound: Bound,
+    unit: Unit,
+    /// The figure in that unit, if it was measured.
+    measured: fn(&StoreReport) -> Option<f64>,
+}
+
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+    Below(f64),
+}
+
+enum Unit {
+    Ratio,
+    Millis,
+    Mebibytes,
+}
+
+use Bound::{AtLeast, AtMost, Below};
+use Unit::{Mebibytes, Millis, Ratio};
+
+const ALL: &[&str] = &["sqlite", "postgres", "redis", "rocksdb"];
+const EMBEDDED: &[&str] = &["sqlite", "rocksdb"];
+const SERVERS: &[&str] = &["postgres", "redis"];
+
+#[rustfmt::skip]
+pub(crate) const AIMS: &[Aim] = &[
+    Aim { name: "64 appenders: of the raw limit, 64 rows a commit", of: EMBEDDED,
+          bound: AtLeast(0.8), unit: Ratio, measured: |store| of_limit(store, 64) },
+    Aim { name: "1,024 appenders: of the raw limit, 512 rows a commit", of: EMBEDDED,
+          bound: AtLeast(0.8), unit: Ratio, measured: |store| of_limit(store, 1024) },
+    Aim { name: "64 appenders: × the best rate of one insert a commit", of: &["postgres"],
+          bound: AtLeast(4.0), unit: Ratio, measured: |store| of_row(store, 64, best_naive) },
+    Aim { name: "64 appenders: of the best raw rate of many rows a commit", of: &["postgres"],
+          bound: AtLeast(0.5), unit: Ratio, measured: |store| of_row(store, 64, best_raw) },
+    Aim { name: "64 appenders: of the best rate of pipelined `XADD`", of: &["redis"],
+          bound: AtLeast(0.6), unit: Ratio, measured: |store| of_row(store, 64, best_raw) },
+    Aim { name: "A lone appender's p50: × one raw commit", of: ALL,
+          bound: AtMost(1.25), unit: Ratio, measured: lone },
+    Aim { name: "The longest replay: of a raw scan", of: ALL,
+          bound: AtLeast(0.5), unit: Ratio, measured: replay },
+    Aim { name: "More memory during a replay of 100,000 events", of: ALL,
+          bound: Below(32.0), unit: Mebibytes, measured: replay_memory },
+    Aim { name: "One follower in the process: p99 after the commit", of: ALL,
+          bound: AtMost(1.0), unit: Millis, measured: |store| followed(store, |n| n == 1) },
+    Aim { name: "More followers in the process: p99 after the commit, the worst", of: ALL,
+          bound: AtMost(1.0), unit: Millis, measured: |store| followed(store, |n| n > 1) },
+    Aim { name: "Followers on another instance: p99, the worst", of: SERVERS,
+          bound: Below(20.0), unit: Millis, measured: across },
+    Aim { name: "Followers on another instance: p99, the worst", of: &["sqlite"],
+          bound: Below(100.0), unit: Millis, measured: across },
+    Aim { name: "Most events stored: an append × with the fewest", of: ALL,
+          bound: AtMost(1.3), unit: Ratio,
+          measured: |store| grown(store, Axis::Events, |at| at.append_us) },
+    Aim { name: "Most events stored: a replay × with the fewest", of: ALL,
+          bound: AtMost(1.3), unit: Ratio,
+          measured: |store| grown(store, Axis::Events, |at| at.replay_us) },
+    Aim { name: "Most streams stored: an append × with the fewest", of: ALL,
+          bound: AtMost(1.3), unit: Ratio,
+          measured: |store| grown(store, Axis::Streams, |at| at.append_us) },
+    Aim { name: "Most streams stored: a replay × with the fewest", of: ALL,
+          bound: AtMost(1.3), unit: Ratio,
+          measured: |store| grown(store, Axis::Streams, |at| at.replay_us) },
+    Aim { name: "Appends during a sweep: p99 × without one", of: ALL,
+          bound: AtMost(2.0), unit: Ratio, measured: sweeping },
+    Aim { name: "Tool calls to a whole server: of one without a store", of: EMBEDDED,
+          bound: AtLeast(0.8), unit: Ratio, measured: end_to_end },
+    Aim { name: "Tool calls to a whole server: of one without a store", of: SERVERS,
+          bound: AtLeast(0.7), unit: Ratio, measured: end_to_end },
+];
+
+impl Aim {
+    /// Whether it is meant for that backend.
+    pub(crate) fn is_for(&self, backend: &str) -> bool {
+        self.of.contains(&backend)
+    }
+
+    /// The bound, such as `≥ 0.8`.
+    pub(crate) fn bound(&self) -> String {
+        let (sign, bound) = match self.bound {
+            AtLeast(bound) => ("≥", bound),
+            AtMost(bound) => ("≤", bound),
+            Below(bound) => ("<", bound),
+        };
+        format!("{sign} {bound}{}", self.unit())
+    }
+
+    fn unit(&self) -> &'static str {
+        match self.unit {
+            Ratio => "",
+            Millis => " ms",
+            Mebibytes => " MiB",
+        }
+    }
+
+    /// What was measured, and whether that is ✓ or ✗.
+    pub(crate) fn verdict(&self, store: &StoreReport) -> String {
+        let measured = (self.measured)(store);
+        numbers::or_nothing(measured, |figure| {
+            let sign = if self.is_met(figure) { "✓" } else { "✗" };
+            format!("{}{} {sign}", numbers::ratio(measured), self.unit())
+        })
+    }
+
+    fn is_met(&self, figure: f64) -> bool {
+        match self.bound {
+            AtLeast(bound) => figure >= bound,
+            AtMost(bound) => figure <= bound,
+            Below(bound) => figure < bound,
+        }
+    }
+}
+
+/// Appends of the smallest messages, which cost a store the most beside their bytes.
+fn of_limit(store: &StoreReport, lanes: usize) -> Option<f64> {
+    of_row(store, lanes, |rows, bytes| raw_limit(rows, lanes, bytes))
+}
+
+fn of_row(
+    store: &StoreReport,
+    lanes: usize,
+    other: impl Fn(&[Append], usize) -> Option<&Append>,
+) -> Option<f64> {
+    let bytes = *message_sizes(&store.appends).first()?;
+    let ours = ours(&store.appends, lanes, bytes)?;
+    rate_ratio(&ours.rate, &other(&store.appends, bytes)?.rate)
+}
+
+fn lone(store: &StoreReport) -> Option<f64> {
+    let bytes = *message_sizes(&store.appends).first()?;
+    let ours = ours(&store.appends, 1, bytes)?;
+    time_ratio(&ours.p50_us, &one_commit(&store.appends, bytes)?.p50_us)
+}
+
+fn replay(store: &StoreReport) -> Option<f64> {
+    let ours = store.replays.iter().filter(|replay| replay.contender == Contender::Store);
+    let longest = ours.max_by_key(|replay| replay.events)?;
+    rate_ratio(&longest.rate, &store.raw_scan(longest)?.rate)
+}
+
+fn replay_memory(store: &StoreReport) -> Option<f64> {
+    const LONG: u64 = 100_000;
+    let memory = store.memory.as_ref().filter(|memory| memory.replayed >= LONG)?;
+    Some(float(memory.replay_bytes) / 1024.0 / 1024.0)
+}
+
+fn followed(store: &StoreReport, wanted: fn(usize) -> bool) -> Option<f64> {
+    let of = |follow: &&Follow| !follow.across && wanted(follow.followers);
+    worst(store.follows.iter().filter(of), |follow| follow.after_commit_p99_us)
+}
+
+fn across(store: &StoreReport) -> Option<f64> {
+    worst(store.follows.iter().filter(|follow| follow.across), |follow| follow.p99_us)
+}
+
+/// The longest time in milliseconds. Zero counts where a delivery was seen: it came first.
+fn worst<'a>(
+    follows: impl Iterator<Item = &'a Follow>,
+    time: fn(&Follow) -> Spread,
+) -> Option<f64> {
+    let seen = follows.filter(|follow| positive(follow.p99_us.median).is_some());
+    let times = seen.map(|follow| time(follow).median / 1000.0).filter(|time| time.is_finite());
+    times.max_by(f64::total_cmp)
+}
+
+fn grown(store: &StoreReport, axis: Axis, cost: fn(&Growth) -> Spread) -> Option<f64> {
+    let on_axis = || store.growth.iter().filter(move |growth| growth.axis == axis);
+    let least = on_axis().min_by_key(|growth| growth.stored)?;
+    let most = on_axis().max_by_key(|growth| growth.stored)?;
+    // One size says nothing of growth.
+    (most.stored > least.stored).then_some(())?;
+    time_ratio(&cost(most), &cost(least))
+}
+
+fn sweeping(store: &StoreReport) -> Option<f64> {
+    let sweep = store.sweep.as_ref()?;
+    time_ratio(&sweep.sweeping_p99_us, &sweep.quiet_p99_us)
+}
+
+/// With as many clients as were tried.
+fn end_to_end(store: &StoreReport) -> Option<f64> {
+    let ours = store.end_to_end.iter().filter(|calls| calls.contender == Contender::Store);
+    let busiest = ours.max_by_key(|calls| calls.clients)?;
+    rate_ratio(&busiest.rate, &store.without_store(busiest)?.rate)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! Appends a second by the number of appenders.
+
+use plotters::prelude::*;
+
+use super::style::{AXIS, GREY, HEIGHT, LABEL, TITLE, WIDTH, colour, power, range};
+use crate::compare::{best_naive, message_sizes, of, positive};
+use crate::numbers::{count, short};
+use crate::report::{Contender, StoreReport};
+use crate::stats::{Spread, float};
+
+/// What is drawn.
+pub(crate) struct Curves {
+    pub(crate) message_bytes: usize,
+    /// The base-2 logarithm of the appenders, and events a second.
+    store: Vec<(f64, Spread)>,
+    /// A name, and events a second.
+    levels: Vec<(String, f64)>,
+}
+
+/// The curves of the smallest messages, if this store was measured with any.
+pub(super) fn curves(store: &StoreReport) -> Option<Curves> {
+    let bytes = *message_sizes(&store.appends).first()?;
+    let mut points: Vec<_> = of(&store.appends, Contender::Store, bytes)
+        .filter(|row| row.lanes > 0 && positive(row.rate.median).is_some())
+        .map(|row| (float(row.lanes).log2(), row.rate))
+        .collect();
+    points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    if points.is_empty() {
+        return None;
+    }
+    let raw = of(&store.appends, Contender::Raw, bytes).filter(|row| row.rows > 1).map(|row| {
+        let name = format!("raw limit, {} rows a commit", count(row.rows));
+        (name, row.rate.median)
+    });
+    let naive = best_naive(&store.appends, bytes);
+    let naive = naive.map(|row| ("naive store at its best".to_owned(), row.rate.median));
+    let levels = raw.chain(naive).filter(|(_, rate)| positive(*rate).is_some()).collect();
+    Some(Curves { message_bytes: bytes, store: points, levels })
+}
+
+impl Curves {
+    pub(super) fn draw(&self, svg: &mut String, title: &str) -> anyhow::Result<()> {
+        let area = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let x = range(self.store.iter().map(|(lanes, _)| *lanes));
+        let highs = self.store.iter().map(|(_, rate)| rate.high);
+        let top = range(highs.chain(self.levels.iter().map(|(_, rate)| *rate))).end * 1.25;
+        let mut chart = ChartBuilder::on(&area)
+            .caption(title, TITLE)
+            .margin(16)
+            .x_label_area_size(50)
+            .y_label_area_size(90)
+            .build_cartesian_2d(x.start..x.end, 0.0..top)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(WHITE)
+            .x_labels(16)
+            .y_labels(8)
+            .x_desc("appenders")
+            .y_desc("events a second")
+            .axis_desc_style(AXIS)
+            .label_style(LABEL)
+            .x_label_formatter(&|exponent| power(2.0, *exponent, short_count))
+            .y_label_formatter(&|rate| short(*rate))
+            .draw()?;
+
+        let blue = colour(0);
+        let line = self.store.iter().map(|(lanes, rate)| (*lanes, rate.median));
+        chart
+            .draw_series(LineSeries::new(line.clone(), blue.stroke_width(3)))?
+            .label("this store")
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], blue.stroke_width(3)));
+        chart.draw_series(self.store.iter().map(|(lanes, rate)| {
+            PathElement::new([(*lanes, rate.low), (*lanes, rate.high)], blue.stroke_width(1))
+        }))?;
+        chart.draw_series(line.map(|point| Circle::new(point, 4, blue.filled())))?;
+        for (place, (name, rate)) in self.levels.iter().enumerate() {
+            let colour = colour(place + 1);
+            let ends = [(x.start, *rate), (x.end, *rate)];
+            chart
+                .draw_series(DashedLineSeries::new(ends, 8, 5, colour.stroke_width(2)))?
+                .label(name)
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 24, y)], colour.stroke_width(2))
+                });
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .legend_area_size(32)
+            .label_font(LABEL)
+            .background_style(WHITE.mix(0.85))
+            .border_style(GREY)
+            .draw()?;
+        area.present()?;
+        drop(chart);
+        Ok(())
+    }
+}
+
+fn short_count(number: f64) -> String {
+    crate::numbers::whole(number).trim_end_matches(".00").trim_end_matches(".0").to_owned()
+}
