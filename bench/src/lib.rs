@@ -18,6 +18,7 @@ mod machine;
 #[cfg(test)]
 mod made_up;
 mod measure;
+mod measurement;
 mod messages;
 mod numbers;
 mod ours;
@@ -29,13 +30,14 @@ mod stats;
 mod table;
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use anyhow::Context as _;
 
 use effort::Effort;
 use measure::Bench;
 
-pub use measure::Measurement;
+pub use measurement::{Measurement, UnknownMeasurement};
 pub use report::{
     Append, Axis, Contender, EndToEnd, Follow, Growth, Machine, Memory, Replay, Report, Size,
     StoreReport, Sweep,
@@ -59,8 +61,9 @@ pub struct Options {
 ///
 /// # Errors
 /// `InvalidInput` for a URL that cannot be, before anything is measured; the error of a store or
-/// its engine. What was stored is removed in either case.
-pub async fn run(options: &Options) -> anyhow::Result<Report> {
+/// its engine; that `stop` came. What was stored is removed in either case.
+pub async fn run(options: &Options, stop: impl Future<Output = ()>) -> anyhow::Result<Report> {
+    let mut stop = std::pin::pin!(stop);
     for url in &options.stores {
         // What cannot be is said before a quarter of an hour has gone by.
         engines::open(url).await?.clean().await?;
@@ -68,7 +71,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let mut stores = Vec::new();
     for url in &options.stores {
         let what = || format!("measuring {}", engines::scheme(url));
-        stores.push(store(options, url).await.with_context(what)?);
+        stores.push(store(options, url, stop.as_mut()).await.with_context(what)?);
     }
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -78,7 +81,11 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     })
 }
 
-async fn store(options: &Options, url: &str) -> anyhow::Result<StoreReport> {
+async fn store(
+    options: &Options,
+    url: &str,
+    stop: Pin<&mut impl Future<Output = ()>>,
+) -> anyhow::Result<StoreReport> {
     let engine = engines::open(url).await?;
     let wanted = |what: &Measurement| options.only.is_empty() || options.only.contains(what);
     let bench = Bench {
@@ -102,7 +109,7 @@ async fn store(options: &Options, url: &str) -> anyhow::Result<StoreReport> {
     };
     let measured = tokio::select! {
         measured = measured => measured,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        () = stop => Err(anyhow::anyhow!("interrupted")),
     };
     // Tasks of what was broken off may still hold the store: whatever cannot be removed is named
     // only if nothing else went wrong.

@@ -3,7 +3,10 @@
 pub(crate) mod health;
 mod logging;
 mod tools;
+mod without_store;
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use mcp_event_store::{Error, Store};
 use mcp_event_store_rmcp::{DurableSessionConfig, DurableSessionManager};
 use rmcp::transport::StreamableHttpServerConfig;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
@@ -58,6 +62,10 @@ pub(crate) struct Args {
     /// be repeated; pages from this machine always may.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     origins: Vec<String>,
+    /// Serve the same tools as rmcp does it by itself. Nothing is stored, and nothing can be
+    /// resumed: this is what `bench` compares with.
+    #[arg(long, hide = true, conflicts_with_all = ["store", "config"])]
+    without_store: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -84,6 +92,9 @@ const LOCAL_ORIGINS: [&str; 3] = ["http://localhost:*", "http://127.0.0.1:*", "h
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     logging::start();
+    if args.without_store {
+        return without_store::serve(&args).await;
+    }
     let settings = config::load(args.config.as_deref(), Some(&args.store))?;
     let store = mcp_event_store::open_with(&args.store, &settings).await?;
     let served = serve(&args, &store).await;
@@ -99,11 +110,12 @@ async fn serve(args: &Args, store: &Store) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let config = DurableSessionConfig::default().with_retry(args.retry);
     let sessions = Arc::new(DurableSessionManager::with_config(store, config));
-    let router = router(args, &address.ip().to_string(), store, &sessions, &stop);
-    let stopped = stop.clone().cancelled_owned();
-    let server = axum::serve(listener, router).with_graceful_shutdown(stopped).into_future();
-    let mut server = tokio::spawn(server);
-    print(&format!("listening on http://{address}/mcp\n"))?;
+    let mcp = sessions.service(|| Ok(tools::Tools), http_config(args, address, &stop));
+    let health = health::Health::new(store, &sessions);
+    let router = axum::Router::new()
+        .nest_service("/mcp", mcp)
+        .route("/healthz", get(health::respond).with_state(health));
+    let server = Server::start(listener, router, &stop)?;
 
     signals.stop_requested().await;
     tracing::info!("stopping");
@@ -112,12 +124,7 @@ async fn serve(args: &Args, store: &Store) -> anyhow::Result<()> {
         if left > 0 {
             tracing::warn!("{left} calls did not end in time and are answered with an error");
         }
-        stop.cancel();
-        if let Ok(ended) = tokio::time::timeout(CONNECTIONS_GRACE, &mut server).await {
-            ended??;
-        } else {
-            tracing::warn!("cut off connections in the middle of a request");
-        }
+        server.stop().await?;
         sessions.shutdown().await;
         anyhow::Ok(())
     };
@@ -151,24 +158,51 @@ fn retry(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn router(
+/// Who may use the server: clients on this machine, and whom the options name.
+fn http_config(
     args: &Args,
-    own_host: &str,
-    store: &Store,
-    sessions: &Arc<DurableSessionManager>,
+    address: SocketAddr,
     stop: &CancellationToken,
-) -> axum::Router {
+) -> StreamableHttpServerConfig {
     let local = StreamableHttpServerConfig::default();
-    let hosts = local.allowed_hosts.clone().into_iter().chain([own_host.to_owned()]);
+    let hosts = local.allowed_hosts.clone().into_iter().chain([address.ip().to_string()]);
     let origins = LOCAL_ORIGINS.map(str::to_owned).into_iter().chain(args.origins.clone());
-    let config = local
+    local
         .with_allowed_hosts(hosts.chain(args.hosts.clone()))
         .with_allowed_origins(origins)
         .enforce_origin_validation()
-        .with_cancellation_token(stop.child_token());
-    let mcp = sessions.service(|| Ok(tools::Tools), config);
-    let health = health::Health::new(store, sessions);
-    axum::Router::new()
-        .nest_service("/mcp", mcp)
-        .route("/healthz", get(health::respond).with_state(health))
+        .with_cancellation_token(stop.child_token())
+}
+
+/// A listening HTTP server.
+struct Server {
+    task: JoinHandle<io::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Serves until `stop`, and says where.
+    fn start(
+        listener: TcpListener,
+        router: axum::Router,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        let stopped = stop.clone().cancelled_owned();
+        let server = axum::serve(listener, router).with_graceful_shutdown(stopped).into_future();
+        let task = tokio::spawn(server);
+        print(&format!("listening on http://{address}/mcp\n"))?;
+        Ok(Self { task, stop: stop.clone() })
+    }
+
+    /// Lets connections end, but waits for no client that stalls.
+    async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        if let Ok(ended) = tokio::time::timeout(CONNECTIONS_GRACE, self.task).await {
+            ended??;
+        } else {
+            tracing::warn!("cut off connections in the middle of a request");
+        }
+        Ok(())
+    }
 }
