@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod bench;
 mod config;
 mod demo;
 mod report;
@@ -16,7 +17,8 @@ use clap::{Parser, Subcommand};
 ///
 /// An MCP server that speaks Streamable HTTP may close the connection of a running request; the
 /// client comes back with Last-Event-ID and expects every message that it missed, from whichever
-/// server it reaches. This command shows that working, and checks the configuration behind it.
+/// server it reaches. This command shows that working, checks the configuration behind it,
+/// and measures what it costs.
 #[derive(Parser)]
 #[command(
     name = "mcp-event-store",
@@ -41,6 +43,8 @@ Examples:
       Serve a small MCP server at http://127.0.0.1:8000/mcp
   mcp-event-store config show --config events.toml
       Show every setting, its value, and where that came from
+  mcp-event-store bench --store sqlite:///var/tmp/bench.db --quick
+      Measure what the store costs, beside what its database can do at all
 
 Stores:
   memory://                         nothing survives the process; for trying out and for tests
@@ -68,6 +72,7 @@ enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Config(config::Args),
+    Bench(bench::Args),
 }
 
 #[tokio::main]
@@ -80,6 +85,7 @@ async fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Config(args) => config::run(args),
+        Command::Bench(args) => bench::run(args).await,
     };
     report::exit_code(result)
 }

@@ -6,13 +6,12 @@ mod support;
 
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::process::Output;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::header::{HOST, ORIGIN};
 use serde_json::{Value, json};
-use support::{Client, Server, brief, command};
+use support::{Client, Server, brief, command, fails};
 
 fn briefs(events: &[sse_stream::Sse]) -> Vec<String> {
     events.iter().map(brief).collect()
@@ -162,15 +161,30 @@ async fn only_known_hosts_and_origins_are_served() {
     assert_eq!(status(HOST, "evil.example").await, StatusCode::FORBIDDEN);
 }
 
-/// Fails with `code` and one line that contains every one of `words`.
-fn fails(output: &Output, code: i32, words: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert!(output.stdout.is_empty());
-    assert!(stderr.starts_with("error: "), "{stderr}");
-    for word in words {
-        assert!(stderr.contains(word), "no {word} in {stderr}");
+#[tokio::test]
+async fn without_a_store_the_same_tools_answer_the_same_clients() {
+    let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--without-store"]);
+    command.args(["--retry", "250ms", "--allow-origin", "https://app.example.com:443"]);
+    let server = Server::spawn(command);
+    let client = Client::open(&server.url).await;
+    let events = client.call("count", &json!({ "to": 1, "every_ms": 1 })).await.rest().await;
+    assert_eq!(briefs(&events), ["-", "1.0", "\"counted to 1\""]);
+    assert_eq!(events[0].retry, Some(250));
+    for (origin, status) in [
+        ("https://evil.example", StatusCode::FORBIDDEN),
+        ("https://app.example.com", StatusCode::OK),
+    ] {
+        let ping = client.post("ping", &json!({})).header(ORIGIN, origin).send().await.unwrap();
+        assert_eq!(ping.status(), status, "{origin}");
     }
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_server_without_a_store_takes_none() {
+    let mut command = command(&["serve", "--without-store"]);
+    let output = command.env("MCP_EVENT_STORE_URL", "memory://").output().unwrap();
+    fails(&output, 2, &["--without-store", "--store"]);
 }
 
 #[test]

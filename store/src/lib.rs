@@ -80,6 +80,18 @@ pub async fn open_with(url: &str, config: &Config) -> Result<Store> {
     }
 }
 
+/// Whether a store can be at `url`: the scheme is known and its backend compiled in, and the query
+/// holds settings that can be. Opens nothing.
+///
+/// # Errors
+/// `InvalidInput`, or the faults of the configuration; as [`open`], without what only the backend
+/// knows.
+pub fn check(url: &str) -> Result<()> {
+    Backend::of(url)?;
+    config().process_environment().url(url).load()?;
+    Ok(())
+}
+
 /// The Rust in the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

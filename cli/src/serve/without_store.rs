@@ -17,7 +17,7 @@ pub(super) async fn serve(args: &Args) -> anyhow::Result<()> {
     let mut sessions = LocalSessionManager::default();
     sessions.session_config.sse_retry = Some(args.retry);
     let config = http_config(args, listener.local_addr()?, &stop);
-    // As `sessions` primes streams, with IDs. This would prime others, without.
+    // The sessions prime the streams of requests; this would prime the others, all with ID 0.
     let config = config.with_sse_retry(None);
     let mcp = StreamableHttpService::new(|| Ok(tools::Tools), Arc::new(sessions), config);
     let server = Server::start(listener, axum::Router::new().nest_service("/mcp", mcp), &stop)?;

@@ -14,7 +14,7 @@ const PROTOCOL: &str = "2025-11-25";
 /// Bytes of the text that a call sends and gets back.
 const TEXT_BYTES: usize = 200;
 /// A call that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A client with a session, and a connection that it keeps.
 pub(super) struct Client {
