@@ -52,13 +52,16 @@ impl Tools {
         context: RequestContext<RoleServer>,
     ) -> Result<String, ErrorData> {
         for n in 1..=count.to {
+            let step = async {
+                tokio::time::sleep(Duration::from_millis(count.every_ms.into())).await;
+                report(&context, n, count.to).await;
+            };
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(count.every_ms.into())) => {}
+                () = step => {}
                 () = context.ct.cancelled() => {
                     return Err(ErrorData::internal_error("the call was cancelled", None));
                 }
             }
-            report(&context, n, count.to).await;
         }
         Ok(format!("counted to {}", count.to))
     }
