@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::ArgGroup;
 use mcp_event_store_bench::{Measurement, Options, Report};
 
+use crate::config;
 use crate::signals::Signals;
 use output::Output;
 
@@ -68,8 +69,8 @@ Measurements:
   growth      costs by what is stored already
   end-to-end  tool calls a second of `serve`, against the same server without a store
 
-Nothing that is in a store already is touched: the benchmark makes files, a schema or keys of its own
-beside it, and removes them in the end. It wants the machine for itself, the database included.
+Nothing that is in a store already is touched: the benchmark makes files, a schema or keys of its
+own beside it, and removes them in the end. It wants the machine for itself, and the database too.
 
 Progress goes to standard error, results to standard output.";
 
@@ -78,7 +79,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let output = args.output.check()?;
     let report = if from.is_empty() {
         for url in &args.stores {
-            mcp_event_store::check(url)?;
+            mcp_event_store::check_scheme(url)?;
+            config::load(None, Some(url))?;
         }
         let server = std::env::current_exe().context("cannot find this command's own file")?;
         let (stores, quick, only) = (args.stores, args.quick, args.only);

@@ -64,7 +64,7 @@ fn reports_of_several_machines_are_joined_with_a_note() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_before_anything_is_measured() {
+fn what_cannot_be_done_is_said_before_measuring() {
     let folder = tempfile::tempdir().unwrap();
     let foreign = folder.path().join("foreign.json");
     std::fs::write(&foreign, "{\"a\": 1}").unwrap();
