@@ -80,7 +80,7 @@ fn what_cannot_be_done_is_said_before_measuring() {
         (&["--from", &nowhere], &["report.json", "cannot be read", "--json"]),
         (&["--store", &db, "--only", "append,speed"], &["speed", "append, requests", "end-to-end"]),
         (&["--store", &db, "--store", "nope://x"], &["nope", "sqlite://"]),
-        (&["--store", &db, "--store", "sqlite://x?stream_ttl=soon"], &["stream_ttl", "soon"]),
+        (&["--store", &db, "--store", "sqlite://x?stream_ttl=soon"], &["stream_ttl", "duration"]),
         (&["--store", &db, "--json", &nowhere], &["--json", "report.json", "another place"]),
         (&["--store", &db, "--json", foreign, "--plots", foreign], &["--plots", "foreign.json"]),
         (&["--store", &db, "--plots", &inside_a_file], &["--plots", "foreign.json/results"]),
