@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_event_store_core::LeaseState;
+use mcp_event_store_core::{LeaseState, Result as StoreResult};
 use tokio::time::{Instant, sleep};
 
+use crate::patience::patiently;
 use crate::session::Session;
 
 /// Runs until the session ends.
@@ -59,6 +60,15 @@ async fn renew(session: &Session, record: Record) -> Record {
         Ok(false) if record == Record::Seen || primed_stream_is_gone => Record::Gone,
         _ => record,
     }
+}
+
+/// Whether the session was deleted or has expired, on whichever instance.
+pub(crate) async fn is_gone(session: &Session) -> StoreResult<bool> {
+    let context = &session.context;
+    let touch =
+        patiently(context.config.store_timeout, || context.sessions.touch(&session.id)).await?;
+    let may_have_no_record = !session.is_restored();
+    Ok(!touch && !(may_have_no_record && renew_standalone(session).await))
 }
 
 /// `false` if the standalone stream is not there: with its session it was deleted, since nothing

@@ -23,7 +23,6 @@ use crate::session::{Origin, Session};
 use crate::session_map::SessionMap;
 use crate::session_store::RmcpSessionStore;
 use crate::transport::SessionTransport;
-use crate::turns::Turns;
 use crate::{keeper, request, request_scope, resume};
 
 /// How long rmcp may take to let an ended session go: it gives handlers 5 s to finish.
@@ -34,7 +33,6 @@ const LINGER: Duration = Duration::from_secs(10);
 pub struct DurableSessionManager {
     pub(crate) context: Arc<Context>,
     sessions: Arc<SessionMap>,
-    turns: Turns,
 }
 
 impl DurableSessionManager {
@@ -48,7 +46,7 @@ impl DurableSessionManager {
     #[must_use]
     pub fn with_config(store: &Store, config: DurableSessionConfig) -> Self {
         let context = Arc::new(Context::new(store, config));
-        Self { context, sessions: Arc::default(), turns: Turns::default() }
+        Self { context, sessions: Arc::default() }
     }
 
     /// rmcp's view of the sessions in the store.
@@ -143,11 +141,25 @@ impl DurableSessionManager {
         }
     }
 
+    /// Whether the session is here; if not, this request may restore it.
+    async fn is_here(&self, id: &WireSessionId) -> Result<bool> {
+        if let Some(session) = self.sessions.get(id)
+            && session.is_ready()
+            && !session.ended.is_cancelled()
+            && self.is_alive(&session).await?
+        {
+            return Ok(true);
+        }
+        self.is_restored(id).await
+    }
+
     /// `true` if another request restores the session meanwhile; else this one may.
     async fn is_restored(&self, id: &WireSessionId) -> Result<bool> {
-        let turn = self.turns.turn(id).await;
-        if let Some(session) = self.sessions.get(id) {
-            return self.is_alive(&session).await;
+        let turn = self.sessions.turn(id).await;
+        if let Some(session) = self.sessions.get(id)
+            && self.is_alive(&session).await?
+        {
+            return Ok(true);
         }
         let here = self.may_be_restored(id).await?;
         request_scope::keep(turn);
@@ -205,10 +217,7 @@ impl SessionManager for DurableSessionManager {
     }
 
     async fn has_session(&self, id: &WireSessionId) -> Result<bool> {
-        telling(match self.sessions.get(id) {
-            Some(session) if session.is_ready() => self.is_alive(&session).await,
-            _ => self.is_restored(id).await,
-        })
+        telling(self.is_here(id).await)
     }
 
     /// Ends the session here, and here only. rmcp calls this on DELETE, and again whenever a
@@ -262,12 +271,12 @@ impl SessionManager for DurableSessionManager {
         telling(async { resume::after(&self.session(id)?, last_event_id).await }.await)
     }
 
-    /// rmcp has loaded the session's record; the rest of its state is in the store.
+    /// rmcp has loaded the session's record; the rest of its state is in the store. If the session
+    /// is here all the same, its handler takes too long to end.
     async fn restore_session(&self, id: WireSessionId) -> Result<RestoreOutcome<SessionTransport>> {
-        Ok(match telling(self.start(id, Origin::Restored))? {
-            Some(transport) => RestoreOutcome::Restored(transport),
-            None => RestoreOutcome::AlreadyPresent,
-        })
+        let started = self.start(id, Origin::Restored);
+        telling(started.and_then(|transport| transport.ok_or(Error::SessionEnded)))
+            .map(RestoreOutcome::Restored)
     }
 
     /// Serves requests without a session. rmcp names none when it asks this store, so it holds

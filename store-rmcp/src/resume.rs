@@ -8,7 +8,7 @@ use crate::connection::Connection;
 use crate::error::Result;
 use crate::patience::patiently;
 use crate::session::Session;
-use crate::{failure, owner_watch, stream_name};
+use crate::{failure, keeper, owner_watch, stream_name};
 
 /// A reconnecting client is the stream's one reader: whoever held it before is gone or ends now.
 const TAKE_OVER: ReplayMode = ReplayMode::Follow { at_most: None, readers: Readers::TakeOver };
@@ -49,5 +49,12 @@ pub(crate) async fn standalone(session: &Arc<Session>) -> Result<Connection> {
     let stream = session.standalone()?;
     let replay =
         patiently(context.config.store_timeout, || context.events.read_stream(&stream, TAKE_OVER));
-    Ok(Connection::follow(session, replay.await?))
+    let replay = replay.await?;
+    // A later deletion ends what follows the stream. After an earlier one it would wait for a
+    // stream that never comes.
+    if keeper::is_gone(session).await? {
+        session.end();
+        return Err(StoreError::SessionDeleted.into());
+    }
+    Ok(Connection::follow(session, replay))
 }

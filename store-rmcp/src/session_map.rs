@@ -7,12 +7,14 @@ use rmcp::transport::common::server_side_http::SessionId as WireSessionId;
 
 use crate::context::lock;
 use crate::session::Session;
+use crate::turns::{Turn, Turns};
 
 /// Sessions by their ID on the wire.
 #[derive(Default)]
 pub(crate) struct SessionMap {
     /// Held for single map operations; nothing awaits under it.
     sessions: Mutex<HashMap<WireSessionId, Arc<Session>>>,
+    turns: Turns,
 }
 
 impl SessionMap {
@@ -39,6 +41,11 @@ impl SessionMap {
         }
         drop(sessions);
         session.removed.cancel();
+    }
+
+    /// Waits for the sole right to restore the session `id` here, or to delete it.
+    pub(crate) async fn turn(&self, id: &str) -> Turn {
+        self.turns.turn(&id.into()).await
     }
 
     /// All sessions, to end them.

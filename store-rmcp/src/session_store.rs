@@ -88,7 +88,15 @@ impl RmcpSessionStore {
         if request_scope::caller().is_checked() && self.state(session).await?.is_none() {
             return Err(Error::NotYours);
         }
+        // Whoever restores the session here has done so by now, or will find no record.
+        let _turn = match &self.here {
+            Some(here) => Some(here.turn(session.as_str()).await),
+            None => None,
+        };
         let deleted = patiently(self.patience, || self.sessions.delete(session)).await?;
+        if let Some(restored) = self.here.as_ref().and_then(|here| here.get(session.as_str())) {
+            restored.end();
+        }
         tracing::debug!(?session, ?deleted, "session deleted");
         Ok(())
     }

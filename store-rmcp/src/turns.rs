@@ -4,6 +4,8 @@
 //! answers 500 to a request that asked before another had restored the session and comes to
 //! restore it after that, and hands a session over that has not been initialised yet. So whoever
 //! is told "no" holds the session's turn until its request has been answered, and others wait.
+//! Deleting a session takes a turn as well: a restore that has seen the record would otherwise put
+//! the session back after it was deleted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -13,7 +15,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::context::lock;
 
-/// The sole right to restore one session. Ends when dropped.
+/// The sole right to restore or delete one session. Ends when dropped.
 pub(crate) type Turn = OwnedMutexGuard<()>;
 
 /// The turns of all sessions.

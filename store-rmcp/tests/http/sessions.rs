@@ -5,13 +5,15 @@ use std::time::Duration;
 use mcp_event_store_rmcp::DurableSessionConfig;
 use reqwest::StatusCode;
 
-use crate::support::{Client, Fault, Mode, Place, Server, briefs};
+use crate::support::{Client, Fault, Mode, Place, Server, briefs, eventually};
 
 on_every_store!(
     a_call_on_the_second_instance_is_that_instances_own,
     an_unknown_session_is_not_found,
     c10_delete_deletes_the_events_on_every_instance,
     c10_a_session_deleted_on_one_instance_ends_on_the_others,
+    c10_a_listener_that_comes_after_a_deletion_elsewhere_is_told,
+    a_session_is_not_restored_while_it_is_deleted,
     a_session_in_use_does_not_expire,
     concurrent_requests_of_an_unknown_session_restore_it_once,
     a_client_that_gives_up_while_its_session_is_restored_harms_no_other_request,
@@ -82,14 +84,40 @@ async fn c10_a_session_deleted_on_one_instance_ends_on_the_others(place: Place) 
     assert_eq!(briefs(&refused), ["error"]);
     assert_eq!(refused[0].json()["error"]["data"]["reason"], "session_deleted");
     assert_eq!(client.get_raw(None).await.status(), StatusCode::NOT_FOUND);
-    // A session that only listens is told as well.
-    let listener = Client::connect(&first).await;
-    assert_eq!(listener.at(&second).delete().await, StatusCode::ACCEPTED);
-    let response = listener.get_raw(None).await;
-    if response.status() == StatusCode::OK {
-        assert_eq!(response.text().await.unwrap(), "");
-        assert_eq!(listener.get_raw(None).await.status(), StatusCode::NOT_FOUND);
+}
+
+/// Both instances hold the session, and neither looks after it within the test.
+async fn c10_a_listener_that_comes_after_a_deletion_elsewhere_is_told(place: Place) {
+    let config = DurableSessionConfig::default().with_lease_ttl(Duration::from_hours(1));
+    let first = Server::start_with(&place.open().await, config.clone()).await;
+    let second = Server::start_with(&place.open().await, config.clone()).await;
+    let third = Server::start_with(&place.open().await, config).await;
+    let client = Client::connect(&first).await;
+    client.at(&second).listen().await.take(1).await;
+    assert_eq!(client.at(&third).delete().await, StatusCode::ACCEPTED);
+    for (server, how) in [(&first, "begun"), (&second, "restored")] {
+        let status = client.at(server).get_raw(None).await.status();
+        assert_eq!(status, StatusCode::NOT_FOUND, "{how} there");
+        let left = || async { server.sessions.sessions_here() == 0 };
+        eventually("the session's end", left).await;
     }
+}
+
+async fn a_session_is_not_restored_while_it_is_deleted(place: Place) {
+    let (fault, store) = Fault::over(&place.open().await);
+    let server = Server::start(&store).await;
+    let client = Client::connect(&server).await;
+    fault.deletions(Mode::Stall);
+    let (deleting, listening) = (client.clone(), client.clone());
+    let delete = tokio::spawn(async move { deleting.delete().await });
+    eventually("a deletion that waits", || async { fault.waiting() == 1 }).await;
+    let mut get = tokio::spawn(async move { listening.get_raw(None).await.status() });
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut get).await;
+    assert!(early.is_err(), "{early:?}");
+    fault.deletions(Mode::Work);
+    assert_eq!(delete.await.unwrap(), StatusCode::ACCEPTED);
+    assert_eq!(get.await.unwrap(), StatusCode::NOT_FOUND);
+    assert_eq!(client.get_raw(None).await.status(), StatusCode::NOT_FOUND);
 }
 
 async fn a_session_in_use_does_not_expire(place: Place) {

@@ -3,6 +3,7 @@
 //! No mock: what works is done by the real store below.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use mcp_event_store::{
@@ -27,40 +28,74 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 struct State {
     appends: Mode,
+    /// Of sessions.
+    deletions: Mode,
     /// Everything else but maintenance.
     rest: Mode,
     /// The one session that notices.
     only: Option<String>,
 }
 
-const FINE: State = State { appends: Mode::Work, rest: Mode::Work, only: None };
+const FINE: State =
+    State { appends: Mode::Work, deletions: Mode::Work, rest: Mode::Work, only: None };
 
 /// The test's hold on the store.
-pub struct Fault(watch::Sender<State>);
+pub struct Fault {
+    state: watch::Sender<State>,
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Fault {
     /// A store over `store` that works until told otherwise.
     pub fn over(store: &Store) -> (Self, Store) {
         let (fault, state) = watch::channel(FINE);
-        (Self(fault), Store::new(Arc::new(Faulty { store: store.clone(), state })))
+        let waiting = Arc::<AtomicUsize>::default();
+        let faulty = Faulty { store: store.clone(), state, waiting: waiting.clone() };
+        (Self { state: fault, waiting }, Store::new(Arc::new(faulty)))
     }
 
     pub fn appends(&self, appends: Mode) {
-        self.0.send_replace(State { appends, ..FINE });
+        self.state.send_replace(State { appends, ..FINE });
     }
 
     pub fn appends_of(&self, session: &str, appends: Mode) {
-        self.0.send_replace(State { appends, only: Some(session.to_owned()), ..FINE });
+        self.state.send_replace(State { appends, only: Some(session.to_owned()), ..FINE });
+    }
+
+    pub fn deletions(&self, deletions: Mode) {
+        self.state.send_replace(State { deletions, ..FINE });
     }
 
     pub fn everything(&self, mode: Mode) {
-        self.0.send_replace(State { appends: mode, rest: mode, only: None });
+        self.state.send_replace(State { appends: mode, deletions: mode, rest: mode, only: None });
+    }
+
+    /// How many operations are stalled.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
 }
 
 struct Faulty {
     store: Store,
     state: watch::Receiver<State>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counts an operation as long as it waits, or until it is given up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Faulty {
@@ -71,7 +106,9 @@ impl Faulty {
             _ => part(state),
         };
         let mut state = self.state.clone();
+        let waiting = (mode(&state.borrow()) == Mode::Stall).then(|| Waiting::of(&self.waiting));
         let state = state.wait_for(|state| mode(state) != Mode::Stall).await.unwrap();
+        drop(waiting);
         match mode(&state) {
             Mode::Fail => {
                 Err(Error::unavailable("out of order", std::io::Error::other("told to fail")))
@@ -126,7 +163,7 @@ impl EventStore for Faulty {
     }
 
     async fn delete_session(&self, session: &SessionId) -> Result<Deleted> {
-        self.rest(Some(session)).await?;
+        self.pass(Some(session), |state| state.deletions).await?;
         self.store.events().delete_session(session).await
     }
 }
@@ -150,7 +187,7 @@ impl SessionStore for Faulty {
     }
 
     async fn delete(&self, session: &SessionId) -> Result<Deleted> {
-        self.rest(Some(session)).await?;
+        self.pass(Some(session), |state| state.deletions).await?;
         self.store.sessions().delete(session).await
     }
 }
