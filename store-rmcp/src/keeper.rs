@@ -65,10 +65,13 @@ async fn renew(session: &Session, record: Record) -> Record {
 /// Whether the session was deleted or has expired, on whichever instance.
 pub(crate) async fn is_gone(session: &Session) -> StoreResult<bool> {
     let context = &session.context;
-    let touch =
-        patiently(context.config.store_timeout, || context.sessions.touch(&session.id)).await?;
-    let may_have_no_record = !session.is_restored();
-    Ok(!touch && !(may_have_no_record && renew_standalone(session).await))
+    let has_record =
+        patiently(context.config.store_timeout, || context.sessions.touch(&session.id));
+    if has_record.await? {
+        return Ok(false);
+    }
+    // One that began here has a record only if rmcp stores any, but it has its stream.
+    Ok(session.is_restored() || !renew_standalone(session).await)
 }
 
 /// `false` if the standalone stream is not there: with its session it was deleted, since nothing
