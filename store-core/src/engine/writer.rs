@@ -90,6 +90,9 @@ impl<B: Backend> Writer<B> {
     async fn run(mut self) {
         let stop = self.shared.stop.clone();
         while let Some(first) = self.next_job(&stop).await {
+            // The callers of the last batch were woken just now: let them queue what they have next,
+            // or the first of them would get a commit of its own, for which the others wait.
+            tokio::task::yield_now().await;
             let jobs = self.fill_batch(first);
             self.commit(jobs).await;
         }
