@@ -3,11 +3,13 @@
 mod joined;
 mod output;
 
+use std::env;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::ArgGroup;
-use mcp_event_store_bench::{Measurement, Options, Report};
+use mcp_event_store::Error;
+use mcp_event_store_bench::{Measurement, Options};
 
 use crate::config;
 use crate::signals::Signals;
@@ -21,12 +23,13 @@ use output::Output;
 /// the absolute figures are only that machine's.
 #[derive(clap::Args)]
 #[command(
-    group = ArgGroup::new("source").required(true).args(["stores", "from"]),
+    group = ArgGroup::new("source").args(["stores", "from"]),
     after_help = SUMMARY,
     after_long_help = HELP
 )]
 pub(crate) struct Args {
-    /// A store to measure. May be repeated; each gets rows of its own in the tables.
+    /// A store to measure. May be repeated; each gets rows of its own in the tables. Without it, and
+    /// without --from, the one in the environment variable MCP_EVENT_STORE_URL.
     #[arg(long = "store", value_name = "URL")]
     stores: Vec<String>,
     /// Instead of measuring, read reports that were written with --json, and join them. Of two
@@ -78,24 +81,27 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let from = args.from;
     let output = args.output.check()?;
     let report = if from.is_empty() {
-        for url in &args.stores {
+        let stores = stores(args.stores)?;
+        for url in &stores {
             mcp_event_store::check_scheme(url)?;
             config::load(None, Some(url))?;
         }
-        let server = std::env::current_exe().context("cannot find this command's own file")?;
-        let (stores, quick, only) = (args.stores, args.quick, args.only);
-        measure(&Options { stores, quick, only, server }).await?
+        let program = env::current_exe().context("cannot find this command's own file")?;
+        let (quick, only) = (args.quick, args.only);
+        let mut signals = Signals::new()?;
+        let options = Options { stores, quick, only, program };
+        mcp_event_store_bench::run(&options, signals.stop_requested()).await?
     } else {
         joined::read(&from)?
     };
     output.write(&report)
 }
 
-async fn measure(options: &Options) -> anyhow::Result<Report> {
-    let mut signals = Signals::new()?;
-    tokio::select! {
-        report = mcp_event_store_bench::run(options) => report,
-        // What is dropped here removes what was made.
-        () = signals.stop_requested() => bail!("interrupted"),
+/// The stores that were given, or the one of the environment.
+fn stores(given: Vec<String>) -> Result<Vec<String>, Error> {
+    if !given.is_empty() {
+        return Ok(given);
     }
+    let none = |_| Error::invalid("--store", "is missing: give the URL of a store to measure");
+    Ok(vec![env::var("MCP_EVENT_STORE_URL").map_err(none)?])
 }

@@ -73,7 +73,7 @@ fn what_cannot_be_done_is_said_before_measuring() {
     let nowhere = format!("{}/no/such/report.json", folder.path().display());
     let db = format!("sqlite://{}/bench.db", folder.path().display());
     for (args, words) in [
-        (&[][..], &["--store <URL>", "--from <FILE>"][..]),
+        (&[][..], &["--store", "is missing"][..]),
         (&["--store", &db, "--from", foreign], &["cannot be used with"]),
         (&["--from", foreign, "--quick"], &["cannot be used with", "--quick"]),
         (&["--from", foreign], &["foreign.json", "is no report", "--json"]),
