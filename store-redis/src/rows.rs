@@ -147,6 +147,7 @@ pub(crate) fn meta_from(key: StreamKey, packed: &[u8]) -> Result<StreamMeta> {
     let (newest_at, active_at) = (fields.time()?, fields.time()?);
     let (expired_at, lease_until) = (fields.optional_time()?, fields.optional_time()?);
     let (reader_epoch, _guard) = (fields.count()?, fields.count()?);
+    let (_booked_events, _booked_bytes) = (fields.count()?, fields.count()?);
     let [complete] = fields.bytes()?;
     let (last_tag, removed_tag) = (Tag(fields.bytes()?), Tag(fields.bytes()?));
     let session = usize::from(u16::from_be_bytes(fields.bytes()?));

@@ -66,6 +66,7 @@ scripts! {
     LIST_SESSION = "list_session", READS, [COMMON];
     LARGE_SESSIONS = "large_sessions", READS, [COMMON];
     PENDING = "pending", READS, [COMMON];
+    BOOK = "book", FREES, [COMMON, CHANGE];
     USAGE = "usage", READS, [COMMON];
     NOW = "now", READS, [COMMON];
     PROBE = "probe", FREES, [COMMON];
@@ -107,6 +108,7 @@ mod tests {
             &LIST_SESSION,
             &LARGE_SESSIONS,
             &PENDING,
+            &BOOK,
             &USAGE,
             &NOW,
             &LOSE,

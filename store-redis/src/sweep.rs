@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mcp_event_store_core::backend::{Removal, Remove, Version};
 use mcp_event_store_core::{Result, SessionId, Timestamp, Usage};
+use redis::Value;
 
 use crate::call::{Call, Redis};
 use crate::error::malformed;
@@ -93,15 +94,7 @@ pub(crate) async fn pending(
 ) -> Result<Vec<Bucket>> {
     let args = [kind.as_bytes().to_vec()];
     let names: &[&str] = if kind == "g" { &["g", "y", "t"] } else { &["r", "k"] };
-    let answers = redis.run_everywhere(&scripts::PENDING, buckets, names, &args, terms).await?;
-    let mut found = Vec::new();
-    for (buckets, answer) in answers {
-        for at in array(answer)? {
-            let at = usize::try_from(unsigned(&at)?).unwrap_or(usize::MAX);
-            found.extend(buckets.get(at.wrapping_sub(1)));
-        }
-    }
-    Ok(found)
+    named(redis.run_everywhere(&scripts::PENDING, buckets, names, &args, terms).await?)
 }
 
 /// Frees at most `max_events` removed events; answers how many. Looks first where this instance
@@ -146,6 +139,31 @@ async fn reclaim_in(
     Ok(freed)
 }
 
+/// Books what was appended and removed since it was last booked. Each call takes no more than
+/// `STEP` streams, so that none holds up the server.
+async fn book(redis: &Redis, terms: &[u8]) -> Result<()> {
+    const STEP: u64 = 256;
+    let args = [text_of(STEP).into_bytes()];
+    let mut buckets = all_buckets();
+    while !buckets.is_empty() {
+        let answers = redis.run_everywhere(&scripts::BOOK, &buckets, &["u"], &args, terms).await?;
+        buckets = named(answers)?;
+    }
+    Ok(())
+}
+
+/// The buckets that answers name by their index in `KEYS`.
+fn named(answers: Vec<(Vec<Bucket>, Value)>) -> Result<Vec<Bucket>> {
+    let mut found = Vec::new();
+    for (buckets, answer) in answers {
+        for at in array(answer)? {
+            let at = usize::try_from(unsigned(&at)?).unwrap_or(usize::MAX);
+            found.extend(buckets.get(at.wrapping_sub(1)));
+        }
+    }
+    Ok(found)
+}
+
 /// Sessions whose streams hold at least `min_bytes`, by bucket and then by name.
 pub(crate) async fn large_sessions(
     redis: &Redis,
@@ -154,6 +172,7 @@ pub(crate) async fn large_sessions(
     limit: usize,
     terms: &[u8],
 ) -> Result<Vec<(SessionId, u64)>> {
+    book(redis, terms).await?;
     let args = [text_of(min_bytes).into_bytes()];
     let buckets = all_buckets();
     let answers =
@@ -175,6 +194,7 @@ pub(crate) async fn large_sessions(
 
 /// What is stored.
 pub(crate) async fn usage(redis: &Redis, terms: &[u8]) -> Result<Usage> {
+    book(redis, terms).await?;
     let mut usage = Usage::default();
     let (buckets, names) = (all_buckets(), ["r", "i", "c", "d", "t"]);
     for (_, sums) in redis.run_everywhere(&scripts::USAGE, &buckets, &names, &[], terms).await? {

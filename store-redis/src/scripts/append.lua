@@ -47,6 +47,8 @@ local function refusal(p, session)
   local state = call('HMGET', p .. ':x:' .. session, 'd', 'o', 'f')
   if state[1] and state[1] + tombstone_ttl > now then return SESSION_DELETED end
   if is_full(p, session, tonumber(state[2] or 0), state[3]) then return LIMIT_REACHED end
+  -- A recount finds a session there before anything of it is booked.
+  if not state[2] then call('ZADD', p .. ':z', 'NX', 0, session) end
   if state[1] then
     call('HDEL', p .. ':x:' .. session, 'd')
     call('ZREM', p .. ':k', session)
@@ -57,7 +59,8 @@ end
 local function new_stream(session, name, key)
   return {key = key, session = session, name = name, owner = '', first = 1, last = 0, removed = 0,
     total = 0, oldest = NONE, newest = now, active = now, expired = NONE, lease = NONE, epoch = 0,
-    guard = 0, complete = 0, tag = NO_TAG, removed_tag = NO_TAG}
+    guard = 0, booked_events = 0, booked_bytes = 0, complete = 0, tag = NO_TAG,
+    removed_tag = NO_TAG, waits = false}
 end
 
 -- StreamMeta::push_lease for each lease of the group, all of the same moment.
@@ -126,7 +129,7 @@ local function append(p, group, session, name, again)
   local grows = extends and m.last >= m.first and group.completes == 0
   local before = not grows and sums(m)
   if creates then
-    before.open, before.bytes = 0, -own_bytes(m)
+    before.open = 0
   elseif not extends then
     remove_all(p, m)
     m.expired, m.lease, m.owner = NONE, NONE, ''
@@ -143,19 +146,23 @@ local function append(p, group, session, name, again)
   end
   take_leases(m, group.first + group.events, group.leases)
   local ttl = due_guard(m)
-  if grows then settle_growth(p, m, group.events, m.total - total) else settle(p, m, before) end
-  guard(p, m, ttl)
+  if grows then
+    settle_growth(p, m, m.total - total)
+  else
+    settle(p, m, before, creates and ttl)
+  end
+  if not creates then guard(p, m, ttl) elseif ttl then guard_rest(p, m, ttl) end
   return struct.pack('>c16ddd', m.key, first_seq, m.newest, m.epoch)
 end
 
 local answers, names, at = {}, {}, 4
 while ARGV[at] do
-  local group, head = {}, ARGV[at]
-  local bucket, session, name, after
-  bucket, group.events, group.completes, group.leases, group.candidate, session, name, after =
+  local head = ARGV[at]
+  local bucket, events, completes, leases, candidate, session, name, after =
     struct.unpack('>HHBHc16HH', head)
-  group.first = at + 1
-  at = at + 1 + group.events + group.leases
+  local group = {first = at + 1, events = events, completes = completes, leases = leases,
+    candidate = candidate}
+  at = at + 1 + events + leases
   local answer = append(KEYS[bucket], group, string.sub(head, after, after + session - 1),
     string.sub(head, after + session))
   answers[#answers + 1] = answer

@@ -15,7 +15,7 @@ local function bury(p, grave, limit)
       local before = sums(m)
       take_out(p, m)
       local all = before.bytes + own_bytes(m)
-      book(p, '', 0, -before.events, -all)
+      book(p, '', -m.booked_events, -m.booked_bytes)
       if before.state ~= 'd' then streams = streams + 1 end
       events, bytes = events + before.events, bytes + all
     else

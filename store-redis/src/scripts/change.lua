@@ -19,13 +19,17 @@ local function level(bytes)
   return exponent
 end
 
+local function held_bytes(m) return m.total - m.removed + own_bytes(m) end
+
+local function book_open(p, session, open)
+  if open ~= 0 and session ~= '' then call('HINCRBY', p .. ':x:' .. session, 'o', open) end
+end
+
 -- Adds to the totals and to the session's.
-local function book(p, session, open, events, bytes)
+local function book(p, session, events, bytes)
   if events ~= 0 then call('HINCRBY', p .. ':t', 'e', events) end
   if bytes ~= 0 then call('HINCRBY', p .. ':t', 'b', bytes) end
-  if session == '' then return end
-  if open ~= 0 then call('HINCRBY', p .. ':x:' .. session, 'o', open) end
-  if bytes ~= 0 then
+  if bytes ~= 0 and session ~= '' then
     local after = call('HINCRBY', p .. ':x:' .. session, 'b', bytes)
     if level(after) ~= level(after - bytes) then
       call('ZADD', p .. ':z', level(after), session)
@@ -47,8 +51,25 @@ local function place_by_age(p, m)
   end
 end
 
--- Books the difference between `before` and the stream as it is now, and saves it.
-local function settle(p, m, before)
+-- Leaves what the stream holds to be booked before anyone asks for a sum (`book.lua`): a few
+-- events are booked as fast as one, and a short stream is booked once.
+local function leave_to_book(p, m)
+  local waits = m.booked_events ~= m.last + 1 - m.first or m.booked_bytes ~= held_bytes(m)
+  if waits == m.waits then return end
+  if waits then call('SADD', p .. ':u', m.key) else call('SREM', p .. ':u', m.key) end
+  m.waits = waits
+end
+
+-- Says that all the stream holds is booked.
+local function booked(p, m)
+  m.booked_events, m.booked_bytes, m.waits = m.last + 1 - m.first, held_bytes(m), false
+  save(p, m)
+  call('SREM', p .. ':u', m.key)
+end
+
+-- Puts a stream that has changed since `before` where it belongs now, and saves it; with `ttl` if
+-- it is new.
+local function settle(p, m, before, ttl)
   local after = sums(m)
   if after.state ~= before.state then
     call('ZREM', p .. ':' .. before.state, m.key)
@@ -62,17 +83,17 @@ local function settle(p, m, before)
       call('ZREM', p .. ':l', m.key)
     end
   end
-  book(p, m.session, after.open - before.open, after.events - before.events,
-    after.bytes - before.bytes)
-  save(p, m)
+  book_open(p, m.session, after.open - before.open)
+  leave_to_book(p, m)
+  save(p, m, ttl)
 end
 
--- The same for a stream that only got more events, `events` of `bytes`: most appends. Its place in
--- every index but that of large streams stays.
-local function settle_growth(p, m, events, bytes)
+-- The same for a stream that only got more events, of `bytes`: most appends. Its place in every
+-- index but that of large streams stays.
+local function settle_growth(p, m, bytes)
   local kept = m.total - m.removed
   if kept >= LARGE and kept - bytes < LARGE then call('ZADD', p .. ':l', 0, m.key) end
-  book(p, m.session, 0, events, bytes)
+  leave_to_book(p, m)
   save(p, m)
 end
 
@@ -91,15 +112,16 @@ local function take_out(p, m)
   call('ZREM', p .. ':' .. state_of(m), m.key)
   call('ZREM', p .. ':a', m.key)
   call('ZREM', p .. ':l', m.key)
+  if m.waits then call('SREM', p .. ':u', m.key) end
   if call('EXISTS', p .. ':e:' .. m.key) == 1 then call('SADD', p .. ':g', m.key) end
 end
 
 -- Deletes a stream.
 local function drop(p, m)
-  local before = sums(m)
   call('HDEL', p .. ':n:' .. m.session, m.name)
   take_out(p, m)
-  book(p, m.session, -before.open, -before.events, -before.bytes - own_bytes(m))
+  book_open(p, m.session, -sums(m).open)
+  book(p, m.session, -m.booked_events, -m.booked_bytes)
   forget_if_empty(p, m.session)
 end
 
@@ -113,6 +135,7 @@ local function lose(p, session, name, key)
   call('UNLINK', p .. ':e:' .. key)
   for _, index in ipairs({'i', 'c', 'd', 'a', 'l'}) do call('ZREM', p .. ':' .. index, key) end
   call('SREM', p .. ':g', key)
+  call('SREM', p .. ':u', key)
   call('HSET', p .. ':t', 'l', 1)
 end
 
@@ -142,15 +165,23 @@ local function due_guard(m)
   return guard_ttl + held_until - server_now
 end
 
+-- Applies it to all but the metadata. To be called after the stream was saved.
+local function guard_rest(p, m, ttl)
+  for _, key in ipairs({':e:' .. m.key, ':n:' .. m.session, ':x:' .. m.session}) do
+    if ttl > 0 then call('PEXPIRE', p .. key, ttl) else call('PERSIST', p .. key) end
+  end
+end
+
 -- Applies it. To be called after the stream was saved. It also puts the stream back where a sweep
 -- finds it, should that have been lost.
 local function guard(p, m, ttl)
   if not ttl then return end
   place(p, m, state_of(m))
   place_by_age(p, m)
-  for _, key in ipairs({':m:' .. m.key, ':e:' .. m.key, ':n:' .. m.session, ':x:' .. m.session}) do
-    if ttl > 0 then call('PEXPIRE', p .. key, ttl) else call('PERSIST', p .. key) end
-  end
+  if m.waits then call('SADD', p .. ':u', m.key) end
+  local row = p .. ':m:' .. m.key
+  if ttl > 0 then call('PEXPIRE', row, ttl) else call('PERSIST', row) end
+  guard_rest(p, m, ttl)
 end
 
 -- Tells followers on other instances. A poll stands behind it, so nothing hangs on its success.

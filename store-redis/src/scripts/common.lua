@@ -17,6 +17,8 @@
 --   :x:<session>  hash    r record, u used at, d deleted at, b bytes, o open streams
 --                         f when the least recent of them was used, as o was last found right
 --   :t            hash    e events, b bytes, l there if something was lost and has to be recounted
+--   :u            set     streams of which these sums, and their session's b, do not hold all yet:
+--                         each knows what was booked of it
 --   :i :c :d      sorted  incomplete streams by last use or an earlier time, complete ones by
 --                         completion, tombstones by expiry
 --   :a :l         sorted  streams by their oldest event's time; streams of LARGE bytes or more, by 0
@@ -26,7 +28,7 @@
 --
 -- Every number is a double: exact up to 2^53.
 
-local HEAD = '>dddddddddddBc6c6HH'
+local HEAD = '>dddddddddddddBc6c6HH'
 local NONE = -1152921504606846976 -- -2^60: a time that is not there
 local LARGE = 65536
 local EVENT_OVERHEAD, STREAM_OVERHEAD = 64, 256
@@ -43,20 +45,30 @@ local now = server_now + offset
 local function load(p, key)
   local text = call('GET', p .. ':m:' .. key)
   if not text then return nil end
-  local m, session, name, at = {key = key, text = text}, nil, nil, nil
-  m.first, m.last, m.removed, m.total, m.oldest, m.newest, m.active, m.expired, m.lease, m.epoch,
-    m.guard, m.complete, m.tag, m.removed_tag, session, name, at = struct.unpack(HEAD, text)
-  m.session = string.sub(text, at, at + session - 1)
-  m.name = string.sub(text, at + session, at + session + name - 1)
-  m.owner = string.sub(text, at + session + name)
-  m.stored_owner = m.owner
-  return m
+  local first, last, removed, total, oldest, newest, active, expired, lease, epoch, guard,
+    booked_events, booked_bytes, complete, tag, removed_tag, session, name, at =
+    struct.unpack(HEAD, text)
+  local owner = string.sub(text, at + session + name)
+  -- In one constructor, which makes room for all fields at once.
+  return {key = key, text = text, first = first, last = last, removed = removed, total = total,
+    oldest = oldest, newest = newest, active = active, expired = expired, lease = lease,
+    epoch = epoch, guard = guard, booked_events = booked_events, booked_bytes = booked_bytes,
+    complete = complete, tag = tag, removed_tag = removed_tag,
+    session = string.sub(text, at, at + session - 1),
+    name = string.sub(text, at + session, at + session + name - 1),
+    owner = owner, stored_owner = owner,
+    waits = booked_events ~= last + 1 - first
+      or booked_bytes ~= total - removed + session + name + STREAM_OVERHEAD}
 end
 
-local function save(p, m)
+-- `ttl` is the server's own expiry of a new stream, if it has one.
+local function save(p, m, ttl)
   local text = struct.pack(HEAD, m.first, m.last, m.removed, m.total, m.oldest, m.newest, m.active,
-    m.expired, m.lease, m.epoch, m.guard, m.complete, m.tag, m.removed_tag, #m.session, #m.name)
-  if m.owner == m.stored_owner then
+    m.expired, m.lease, m.epoch, m.guard, m.booked_events, m.booked_bytes, m.complete, m.tag,
+    m.removed_tag, #m.session, #m.name)
+  if ttl then
+    call('SET', p .. ':m:' .. m.key, text .. m.session .. m.name .. m.owner, 'PX', ttl)
+  elseif m.owner == m.stored_owner then
     call('SETRANGE', p .. ':m:' .. m.key, 0, text)
   else
     call('SET', p .. ':m:' .. m.key, text .. m.session .. m.name .. m.owner, 'KEEPTTL')

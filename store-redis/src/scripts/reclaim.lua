@@ -18,6 +18,7 @@ local function recount(p)
         local counts = sums(m)
         local all = counts.bytes + own_bytes(m)
         events, bytes = events + counts.events, bytes + all
+        if m.waits then booked(p, m) end
         if m.session ~= '' and is_current(p, m) then
           local held = sessions[m.session] or {0, 0}
           sessions[m.session] = {held[1] + all, held[2] + counts.open}

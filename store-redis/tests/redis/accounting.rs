@@ -180,7 +180,8 @@ async fn compare(
                     .unwrap();
                 let sums = [sums[0].unwrap_or(0), sums[1].unwrap_or(0)];
                 if sums != [0, 0] {
-                    kept.sessions.insert(rest[3..].to_vec(), sums);
+                    let session = kept.sessions.entry(rest[3..].to_vec()).or_default();
+                    *session = [session[0] + sums[0], session[1] + sums[1]];
                 }
             }
             index @ (b"i" | b"c" | b"d" | b"a") => {
@@ -193,11 +194,17 @@ async fn compare(
                     .unwrap();
                 kept.indexes.entry(index[0] as char).or_default().extend(members);
             }
+            b"u" => {
+                let members: Vec<Vec<u8>> =
+                    redis::cmd("SMEMBERS").arg(key).query_async(connection).await.unwrap();
+                kept.indexes.entry('u').or_default().extend(members);
+            }
             b"m" => count(connection, key, gate, &rest[3..], &mut kept, &mut counted).await,
             _ => {}
         }
     }
     assert_eq!(kept, counted);
+    // A sum that is asked for has everything booked, and books nothing twice.
     let usage = engine.usage().await.unwrap();
     let told = [usage.events.cast_signed(), usage.bytes.cast_signed()];
     assert_eq!(told, counted.totals);
@@ -214,12 +221,19 @@ async fn count(
 ) {
     let meta: Vec<u8> = redis::cmd("GET").arg(key).query_async(connection).await.unwrap();
     let [first, last, removed, total, oldest] = [0, 1, 2, 3, 4].map(|at| double(&meta, at));
-    let (expired, complete) = (double(&meta, 7), meta[88] == 1);
-    let lengths = [101, 103].map(|at| usize::from(u16::from_be_bytes([meta[at], meta[at + 1]])));
-    let session = &meta[105..105 + lengths[0]];
+    let (expired, complete) = (double(&meta, 7), meta[104] == 1);
+    let lengths = [117, 119].map(|at| usize::from(u16::from_be_bytes([meta[at], meta[at + 1]])));
+    let session = &meta[121..121 + lengths[0]];
     let bytes = total - removed + i64::try_from(lengths[0] + lengths[1]).unwrap() + 256;
     counted.totals[0] += last + 1 - first;
     counted.totals[1] += bytes;
+    // What waits to be booked is known of each stream.
+    let waiting = [last + 1 - first - double(&meta, 11), bytes - double(&meta, 12)];
+    if waiting != [0, 0] {
+        counted.indexes.entry('u').or_default().insert(stream.to_vec());
+    }
+    kept.totals[0] += waiting[0];
+    kept.totals[1] += waiting[1];
     let state = if expired != NONE {
         'd'
     } else if complete {
@@ -231,6 +245,7 @@ async fn count(
         let sums = counted.sessions.entry(session.to_vec()).or_default();
         sums[0] += bytes;
         sums[1] += i64::from(state == 'i');
+        kept.sessions.entry(session.to_vec()).or_default()[0] += waiting[1];
     }
     counted.indexes.entry(state).or_default().insert(stream.to_vec());
     if oldest != NONE {
