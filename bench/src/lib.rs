@@ -53,6 +53,8 @@ pub struct Options {
     pub quick: bool,
     /// What to measure; everything if it is empty.
     pub only: Vec<Measurement>,
+    /// For growth, no more events and streams than this are stored.
+    pub up_to: Option<u64>,
     /// The `mcp-event-store` command, for what needs a process of its own.
     pub program: PathBuf,
 }
@@ -87,10 +89,11 @@ async fn store(
     stop: Pin<&mut impl Future<Output = ()>>,
 ) -> anyhow::Result<StoreReport> {
     let engine = engines::open(url).await?;
+    let effort = if options.quick { Effort::quick() } else { Effort::full() };
     let wanted = |what: &Measurement| options.only.is_empty() || options.only.contains(what);
     let bench = Bench {
         engine: engine.as_ref(),
-        effort: &if options.quick { Effort::quick() } else { Effort::full() },
+        effort: &effort.up_to(options.up_to),
         url,
         program: &options.program,
         is_quick: options.quick,

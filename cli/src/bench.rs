@@ -34,7 +34,7 @@ pub(crate) struct Args {
     stores: Vec<String>,
     /// Instead of measuring, read reports that were written with --json, and join them. Of two
     /// reports on the same kind of store, the later one counts.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["quick", "only"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["quick", "only", "up_to"])]
     from: Vec<PathBuf>,
     /// See in a short time whether everything works. The figures mean little.
     #[arg(long)]
@@ -43,6 +43,10 @@ pub(crate) struct Args {
     /// end-to-end. Several are separated by commas.
     #[arg(long, value_name = "MEASUREMENT", value_delimiter = ',')]
     only: Vec<Measurement>,
+    /// For growth, store no more events and streams than this. All of it stores eleven million
+    /// events, some ten gigabytes.
+    #[arg(long, value_name = "COUNT")]
+    up_to: Option<u64>,
     #[command(flatten)]
     output: Output,
 }
@@ -87,9 +91,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             config::load(None, Some(url))?;
         }
         let program = env::current_exe().context("cannot find this command's own file")?;
-        let (quick, only) = (args.quick, args.only);
+        let (quick, only, up_to) = (args.quick, args.only, args.up_to);
         let mut signals = Signals::new()?;
-        let options = Options { stores, quick, only, program };
+        let options = Options { stores, quick, only, up_to, program };
         mcp_event_store_bench::run(&options, signals.stop_requested()).await?
     } else {
         joined::read(&from)?

@@ -44,7 +44,7 @@ struct Place {
 pub(crate) async fn growth(bench: &Bench<'_>) -> anyhow::Result<Vec<Growth>> {
     let mut results = Vec::new();
     for (axis, sizes) in
-        [(Axis::Events, bench.effort.events), (Axis::Streams, bench.effort.streams)]
+        [(Axis::Events, &bench.effort.events), (Axis::Streams, &bench.effort.streams)]
     {
         let mut stores = Vec::new();
         for stored in sizes {
