@@ -29,7 +29,7 @@ use output::Output;
 )]
 pub(crate) struct Args {
     /// A store to measure. May be repeated; each gets rows of its own in the tables. Without it, and
-    /// without --from, the one in the environment variable MCP_EVENT_STORE_URL.
+    /// without --from, the one in the environment variable `MCP_EVENT_STORE_URL`.
     #[arg(long = "store", value_name = "URL")]
     stores: Vec<String>,
     /// Instead of measuring, read reports that were written with --json, and join them. Of two
