@@ -2,8 +2,7 @@
 -- SessionState::check_new_stream and StreamMeta::push do. Each statement inside sees everything
 -- that was committed before its locks were granted, since the isolation level is READ COMMITTED.
 --
--- Groups that just extend a live stream, which most do, are decided all at once: row by row they
--- took three times as long. The others follow one by one.
+-- Groups that just extend a live stream, which most do, are taken all at once, after the others.
 --
 -- Locks are taken in the order in which every function here takes them: sessions by ID, streams by
 -- their number, new streams by their names, a row of the totals.
@@ -33,9 +32,14 @@ DECLARE
     v_groups  CONSTANT integer := cardinality(p_session);
     g record;
     v_gone record;
-    -- Groups whose streams are there, and their locked streams.
+    -- Groups whose streams are there, and of these streams: the number, when they expire, and
+    -- whether they are complete or tombstones.
     v_found bigint[];
     v_locked bigint[];
+    v_expiries bigint[];
+    v_closed boolean[];
+    -- Groups that just extend a live stream.
+    v_plain bigint[];
     v_now bigint;
     v_plan integer;
     v_expires bigint;
@@ -49,16 +53,16 @@ DECLARE
     v_ttl bigint;
     -- By group: why it is refused, where its events go, and what it adds to its session. Stream 0
     -- is not decided, or refused.
-    v_code bigint[];
-    v_stream bigint[];
-    v_key bytea[];
-    v_epoch bigint[];
-    v_before bigint[];
-    v_total bigint[];
-    v_at bigint[];
-    v_d_rows bigint[];
-    v_d_open bigint[];
-    v_d_bytes bigint[];
+    v_code bigint[] := array_fill(0::bigint, ARRAY[v_groups]);
+    v_stream bigint[] := array_fill(0::bigint, ARRAY[v_groups]);
+    v_key bytea[] := array_fill(NULL::bytea, ARRAY[v_groups]);
+    v_epoch bigint[] := array_fill(NULL::bigint, ARRAY[v_groups]);
+    v_before bigint[] := array_fill(NULL::bigint, ARRAY[v_groups]);
+    v_total bigint[] := array_fill(NULL::bigint, ARRAY[v_groups]);
+    v_at bigint[] := array_fill(NULL::bigint, ARRAY[v_groups]);
+    v_d_rows bigint[] := array_fill(0::bigint, ARRAY[v_groups]);
+    v_d_open bigint[] := array_fill(0::bigint, ARRAY[v_groups]);
+    v_d_bytes bigint[] := array_fill(0::bigint, ARRAY[v_groups]);
     -- Of this group.
     v_id bigint;
     v_last bigint;
@@ -77,56 +81,32 @@ BEGIN
     PERFORM {commit_as}(p_sync);
     INSERT INTO {sessions} AS x (id) SELECT w.id FROM unnest(p_sessions) AS w (id)
     ON CONFLICT (id) DO UPDATE SET bytes = x.bytes WHERE false;
-    SELECT coalesce(array_agg(l.n), '{}'), coalesce(array_agg(l.id), '{}')
-    INTO v_found, v_locked
+    SELECT coalesce(array_agg(l.n), '{}'), coalesce(array_agg(l.id), '{}'),
+        array_agg(l.expires), array_agg(l.closed)
+    INTO v_found, v_locked, v_expiries, v_closed
     FROM (
-        SELECT w.n, s.id
+        SELECT w.n, s.id, s.complete OR s.expired_at IS NOT NULL AS closed,
+            {expires_at}(s.expired_at, s.complete, s.active_at, s.lease_until, p_stream_ttl,
+                p_completed_ttl) AS expires
         FROM unnest(p_session, p_name) WITH ORDINALITY AS w (session, name, n)
         JOIN {streams} s ON s.session = w.session AND s.name = w.name
         ORDER BY s.id FOR UPDATE OF s) l;
     v_now := {now}(p_offset);
+    v_plain := ARRAY(
+        SELECT l.n FROM unnest(v_found, v_expiries, v_closed) AS l (n, expires, closed)
+        WHERE NOT l.closed AND (l.expires <= v_now) IS NOT TRUE
+        EXCEPT SELECT n FROM unnest(p_lease_group) AS w (n));
 
-    WITH extended AS (
-        UPDATE {streams} s SET
-            last_seq = s.last_seq + w.count, last_tag = w.last_tag,
-            total_bytes = s.total_bytes + w.bytes,
-            oldest_at = coalesce(s.oldest_at, greatest(s.newest_at, v_now)),
-            newest_at = greatest(s.newest_at, v_now), active_at = greatest(s.active_at, v_now),
-            since = CASE WHEN w.completes THEN greatest(s.active_at, v_now) ELSE s.since END,
-            complete = w.completes,
-            owner = CASE WHEN NOT w.completes THEN s.owner END,
-            lease_until = CASE WHEN NOT w.completes THEN s.lease_until END
-        FROM unnest(p_count, p_bytes, p_last_tag, p_completes)
-            WITH ORDINALITY AS w (count, bytes, last_tag, completes, n)
-        JOIN unnest(v_found, v_locked) AS l (n, id) ON l.n = w.n
-        WHERE s.id = l.id AND NOT s.complete AND s.expired_at IS NULL
-            AND ({expires_at}(
-                NULL, false, s.active_at, s.lease_until, p_stream_ttl, p_completed_ttl) <= v_now)
-                IS NOT TRUE
-            AND w.n <> ALL (p_lease_group)
-        RETURNING w.n, s.id, s.key, s.reader_epoch, s.last_seq - w.count AS before,
-            s.total_bytes - w.bytes AS total, s.newest_at)
-    SELECT array_agg(0::bigint ORDER BY w.n), array_agg(coalesce(x.id, 0) ORDER BY w.n),
-        array_agg(x.key ORDER BY w.n), array_agg(x.reader_epoch ORDER BY w.n),
-        array_agg(x.before ORDER BY w.n), array_agg(x.total ORDER BY w.n),
-        array_agg(x.newest_at ORDER BY w.n), array_agg(0::bigint ORDER BY w.n),
-        array_agg(CASE WHEN x.id IS NOT NULL AND w.completes THEN -1::bigint ELSE 0 END ORDER BY w.n),
-        array_agg(CASE WHEN x.id IS NOT NULL THEN w.bytes ELSE 0 END ORDER BY w.n),
-        coalesce(sum(w.count) FILTER (WHERE x.id IS NOT NULL), 0),
-        coalesce(sum(w.bytes) FILTER (WHERE x.id IS NOT NULL), 0)
-    INTO v_code, v_stream, v_key, v_epoch, v_before, v_total, v_at, v_d_rows, v_d_open, v_d_bytes,
-        v_events, v_all_bytes
-    FROM unnest(p_count, p_bytes, p_completes)
-        WITH ORDINALITY AS w (count, bytes, completes, n)
-    LEFT JOIN extended x ON x.n = w.n;
-
+    -- All but the plain ones, in order. What others insert is waited for here, so nothing may be
+    -- changed before that comes later in the order.
     FOR g IN
         SELECT w.*, s.*
-        FROM unnest(p_session, p_name, p_key, p_count, p_bytes, p_last_tag, p_completes, v_stream)
+        FROM unnest(p_session, p_name, p_key, p_count, p_bytes, p_last_tag, p_completes)
             WITH ORDINALITY
-            AS w (w_session, w_name, w_key, w_count, w_bytes, w_last_tag, w_completes, w_stream, w_n)
+            AS w (w_session, w_name, w_key, w_count, w_bytes, w_last_tag, w_completes, w_n)
+        LEFT JOIN unnest(v_plain) AS plain (n) ON plain.n = w.w_n
         LEFT JOIN {streams} s ON s.session = w.w_session AND s.name = w.w_name
-        WHERE w.w_stream = 0
+        WHERE plain.n IS NULL
         ORDER BY w.w_n
     LOOP
         IF g.id IS NOT NULL AND g.id <> ALL (v_locked) THEN
@@ -287,6 +267,38 @@ BEGIN
         v_d_open[g.w_n] := v_opened;
         v_d_bytes[g.w_n] := v_held;
     END LOOP;
+
+    WITH extended AS (
+        UPDATE {streams} s SET
+            last_seq = s.last_seq + w.count, last_tag = w.last_tag,
+            total_bytes = s.total_bytes + w.bytes,
+            oldest_at = coalesce(s.oldest_at, greatest(s.newest_at, v_now)),
+            newest_at = greatest(s.newest_at, v_now), active_at = greatest(s.active_at, v_now),
+            since = CASE WHEN w.completes THEN greatest(s.active_at, v_now) ELSE s.since END,
+            complete = w.completes,
+            owner = CASE WHEN NOT w.completes THEN s.owner END,
+            lease_until = CASE WHEN NOT w.completes THEN s.lease_until END
+        FROM unnest(p_count, p_bytes, p_last_tag, p_completes)
+            WITH ORDINALITY AS w (count, bytes, last_tag, completes, n)
+        JOIN unnest(v_plain) AS plain (n) ON plain.n = w.n
+        JOIN unnest(v_found, v_locked) AS l (n, id) ON l.n = w.n
+        WHERE s.id = l.id
+        RETURNING w.n, w.count, w.bytes, w.completes, s.id, s.key, s.reader_epoch,
+            s.last_seq - w.count AS before, s.total_bytes - w.bytes AS total, s.newest_at)
+    SELECT array_agg(coalesce(x.id, o.stream) ORDER BY o.n),
+        array_agg(coalesce(x.key, o.key) ORDER BY o.n),
+        array_agg(coalesce(x.reader_epoch, o.epoch) ORDER BY o.n),
+        array_agg(coalesce(x.before, o.before) ORDER BY o.n),
+        array_agg(coalesce(x.total, o.total) ORDER BY o.n),
+        array_agg(coalesce(x.newest_at, o.at) ORDER BY o.n),
+        array_agg(CASE WHEN x.completes THEN -1 ELSE o.open END ORDER BY o.n),
+        array_agg(coalesce(x.bytes, o.bytes) ORDER BY o.n),
+        v_events + coalesce(sum(x.count), 0), v_all_bytes + coalesce(sum(x.bytes), 0)
+    INTO v_stream, v_key, v_epoch, v_before, v_total, v_at, v_d_open, v_d_bytes,
+        v_events, v_all_bytes
+    FROM unnest(v_stream, v_key, v_epoch, v_before, v_total, v_at, v_d_open, v_d_bytes)
+        WITH ORDINALITY AS o (stream, key, epoch, before, total, at, open, bytes, n)
+    LEFT JOIN extended x ON x.n = o.n;
 
     INSERT INTO {events} (stream, seq, tag, stored_at, running_bytes, retry_ms, message)
     SELECT v_stream[e.n::int], v_before[e.n::int] + e.place, e.tag, v_at[e.n::int],
