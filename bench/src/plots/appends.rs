@@ -2,7 +2,7 @@
 
 use plotters::prelude::*;
 
-use super::style::{AXIS, GREY, HEIGHT, LABEL, TITLE, WIDTH, colour, power, range};
+use super::style::{AXIS, HEIGHT, LABEL, TITLE, WIDTH, colour, legend, plain, power, range};
 use crate::compare::{best_naive, message_sizes, of, positive};
 use crate::numbers::{count, short};
 use crate::report::{Contender, StoreReport};
@@ -61,7 +61,7 @@ impl Curves {
             .y_desc("events a second")
             .axis_desc_style(AXIS)
             .label_style(LABEL)
-            .x_label_formatter(&|exponent| power(2.0, *exponent, short_count))
+            .x_label_formatter(&|exponent| power(2.0, *exponent, plain))
             .y_label_formatter(&|rate| short(*rate))
             .draw()?;
 
@@ -85,20 +85,9 @@ impl Curves {
                     PathElement::new([(x, y), (x + 24, y)], colour.stroke_width(2))
                 });
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .legend_area_size(32)
-            .label_font(LABEL)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GREY)
-            .draw()?;
+        legend(&mut chart)?;
         area.present()?;
         drop(chart);
         Ok(())
     }
-}
-
-fn short_count(number: f64) -> String {
-    crate::numbers::whole(number).trim_end_matches(".00").trim_end_matches(".0").to_owned()
 }

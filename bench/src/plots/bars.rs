@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::style::{AXIS, GREY, HEIGHT, LABEL, TITLE, WIDTH, colour, range};
+use super::style::{AXIS, HEIGHT, LABEL, TITLE, WIDTH, colour, legend, range};
 use crate::compare::{positive, rate_ratio};
 use crate::numbers::{ratio, short};
 use crate::report::{Contender, StoreReport};
@@ -84,14 +84,7 @@ pub(super) fn draw(pairs: &[Pair], svg: &mut String, title: &str) -> anyhow::Res
         let share = ratio(rate_ratio(&pair.with, &pair.without));
         EmptyElement::at(at) + Text::new(share, (0, -6), centred(VPos::Bottom))
     }))?;
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .legend_area_size(32)
-        .label_font(LABEL)
-        .background_style(WHITE.mix(0.85))
-        .border_style(GREY)
-        .draw()?;
+    legend(&mut chart)?;
     area.present()?;
     drop(chart);
     Ok(())

@@ -3,7 +3,7 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::style::{AXIS, GREY, HEIGHT, LABEL, TITLE, WIDTH, colour, power, range};
+use super::style::{AXIS, GREY, HEIGHT, LABEL, TITLE, WIDTH, colour, legend, plain, power, range};
 use crate::compare::time_ratio;
 use crate::numbers::short;
 use crate::report::{Axis, Growth, StoreReport};
@@ -114,14 +114,7 @@ impl Curves {
                 });
             chart.draw_series(points.map(|point| Circle::new(point, 4, colour.filled())))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .legend_area_size(32)
-            .label_font(LABEL)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GREY)
-            .draw()?;
+        legend(&mut chart)?;
         Ok(())
     }
 }
@@ -131,6 +124,6 @@ fn amount(number: f64) -> String {
     if number >= 1e6 {
         format!("{} M", short(number / 1e6).trim_end_matches(".00").trim_end_matches(".0"))
     } else {
-        crate::numbers::whole(number).trim_end_matches(".00").trim_end_matches(".0").to_owned()
+        plain(number)
     }
 }

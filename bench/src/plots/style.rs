@@ -1,6 +1,9 @@
 //! What all plots have in common.
 
+use plotters::coord::CoordTranslate;
 use plotters::prelude::*;
+
+use crate::numbers::whole;
 
 pub(super) const WIDTH: u32 = 900;
 pub(super) const HEIGHT: u32 = 520;
@@ -39,4 +42,24 @@ pub(super) fn range(numbers: impl Iterator<Item = f64>) -> std::ops::Range<f64> 
 pub(super) fn power(base: f64, exponent: f64, write: impl Fn(f64) -> String) -> String {
     let whole = exponent.round();
     if (exponent - whole).abs() < 1e-6 { write(base.powf(whole)) } else { String::new() }
+}
+
+/// `number` without a fraction that is zero.
+pub(super) fn plain(number: f64) -> String {
+    whole(number).trim_end_matches(".00").trim_end_matches(".0").to_owned()
+}
+
+/// Draws what the series are called into the upper left corner.
+pub(super) fn legend<'a, C: CoordTranslate>(
+    chart: &mut ChartContext<'a, SVGBackend<'a>, C>,
+) -> anyhow::Result<()> {
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .legend_area_size(32)
+        .label_font(LABEL)
+        .background_style(WHITE.mix(0.85))
+        .border_style(GREY)
+        .draw()?;
+    Ok(())
 }
