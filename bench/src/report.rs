@@ -68,6 +68,27 @@ pub struct StoreReport {
     pub end_to_end: Vec<EndToEnd>,
 }
 
+impl StoreReport {
+    /// Takes over what `later` has measured of the same kind of store.
+    pub fn update(&mut self, later: Self) {
+        fn replace<T>(earlier: &mut Vec<T>, later: Vec<T>) {
+            if !later.is_empty() {
+                *earlier = later;
+            }
+        }
+        self.engine = later.engine;
+        replace(&mut self.appends, later.appends);
+        replace(&mut self.requests, later.requests);
+        replace(&mut self.replays, later.replays);
+        replace(&mut self.follows, later.follows);
+        replace(&mut self.sizes, later.sizes);
+        self.sweep = later.sweep.or(self.sweep.take());
+        self.memory = later.memory.or(self.memory.take());
+        replace(&mut self.growth, later.growth);
+        replace(&mut self.end_to_end, later.end_to_end);
+    }
+}
+
 /// Who did the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -217,4 +238,24 @@ pub struct EndToEnd {
     pub p99_us: Spread,
     /// Processor time of the server process for a call, in microseconds. Zero where it cannot be told.
     pub server_cpu_us: Spread,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made_up;
+
+    #[test]
+    fn what_a_later_run_measured_counts_and_the_rest_stays() {
+        let nothing = StoreReport { backend: "sqlite".into(), ..StoreReport::default() };
+        let all = made_up::store("sqlite");
+        let mut joined = nothing.clone();
+        joined.update(all.clone());
+        assert_eq!(joined, all);
+        joined.update(StoreReport { engine: all.engine.clone(), ..nothing.clone() });
+        assert_eq!(joined, all);
+        let growth = vec![Growth { stored: 7, ..all.growth[0].clone() }];
+        joined.update(StoreReport { engine: "new".into(), growth: growth.clone(), ..nothing });
+        assert_eq!(joined, StoreReport { engine: "new".into(), growth, ..all });
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long = "store", value_name = "URL")]
     stores: Vec<String>,
     /// Instead of measuring, read reports that were written with --json, and join them. Of two
-    /// reports on the same kind of store, the later one counts.
+    /// reports that measured the same of one kind of store, the later one counts.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["quick", "only", "up_to"])]
     from: Vec<PathBuf>,
     /// See in a short time whether everything works. The figures mean little.

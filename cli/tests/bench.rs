@@ -38,7 +38,7 @@ fn joined(args: &[&str]) -> (Report, String) {
 }
 
 #[test]
-fn reports_are_joined_and_the_later_one_on_a_backend_counts() {
+fn reports_are_joined_and_the_later_one_counts() {
     let folder = tempfile::tempdir().unwrap();
     let first = save(folder.path(), "1.json", &report("sqlite", "old"));
     let second = save(folder.path(), "2.json", &report("redis", "other"));

@@ -31,6 +31,6 @@ pub use event::{
 pub use id::{EventId, MAX_NAME_BYTES, Scope, SessionId, StreamId, StreamRef};
 pub use retention::{Durability, Limits, Retention, Settings};
 pub use store::{
-    Deleted, EventStore, EventStoreExt, EventStream, Maintenance, Readers, Replay, ReplayMode,
-    SessionStore, Store, SweepReport, Usage, Verdict,
+    Begun, Deleted, EventStore, EventStoreExt, EventStream, Maintenance, Readers, Replay,
+    ReplayMode, SessionStore, Store, SweepReport, Usage, Verdict,
 };

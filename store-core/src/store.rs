@@ -70,6 +70,21 @@ pub trait EventStore: Send + Sync + 'static {
     /// `LimitReached` if the session has too many followers here; never `EventsExpired`.
     async fn read_stream(&self, stream: &StreamRef, mode: ReplayMode) -> Result<Replay>;
 
+    /// Stores `event` and follows its stream from the oldest kept event, beside other readers: for
+    /// a stream that begins with `event`, as that of a request does, and need not be read back then.
+    ///
+    /// Cancel-safe, as [`store_event`](Self::store_event).
+    ///
+    /// # Errors
+    /// As [`store_event`](Self::store_event), and `LimitReached` if the session has too many
+    /// followers here: nothing was stored. If it was, but cannot be followed, [`Begun::replay`]
+    /// says why.
+    async fn begin_stream(&self, stream: &StreamRef, event: NewEvent) -> Result<Begun> {
+        let id = self.store_event(stream, event).await?;
+        let replay = self.read_stream(stream, ReplayMode::follow()).await;
+        Ok(Begun { id, replay })
+    }
+
     /// Extends the caller's lease on `stream`, or takes a free or lapsed one. Of several callers
     /// that try to take the same lease, exactly one gets [`LeaseState::Held`]. Creates and
     /// revives nothing.
@@ -148,6 +163,15 @@ impl std::fmt::Debug for Replay {
             .field("verdict", &self.verdict)
             .finish_non_exhaustive()
     }
+}
+
+/// A stream that was begun: what [`EventStore::begin_stream`] has stored, and its reader.
+#[derive(Debug)]
+pub struct Begun {
+    /// The ID of the stored event.
+    pub id: EventId,
+    /// The stream from its oldest kept event on, or why it cannot be followed.
+    pub replay: Result<Replay>,
 }
 
 /// What a replay found stored.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use mcp_event_store_core::memory::MemoryBackend;
 use mcp_event_store_core::{
-    Clock, Engine, Error, EventStore, EventStoreExt, Maintenance, Message, NewEvent, Readers,
-    ReplayMode, Retention, Settings, StreamId, StreamRef, Verdict,
+    Clock, Engine, Error, EventStore, EventStoreExt, Limits, Maintenance, Message, NewEvent,
+    Readers, ReplayMode, Retention, SessionId, Settings, StreamId, StreamRef, Verdict,
 };
 
 fn engine(settings: Settings) -> Arc<Engine<MemoryBackend>> {
@@ -65,6 +65,35 @@ async fn dropping_the_last_handle_ends_its_followers_and_tasks() {
     drop(engine);
     let end = tokio::time::timeout(Duration::from_secs(5), replay.events.next()).await;
     assert!(end.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_followed_is_not_begun() {
+    let limits = Limits { max_followers_per_session: Some(1), ..Limits::default() };
+    let engine = engine(Settings { limits, ..quiet() });
+    let session = SessionId::new("s").unwrap();
+    let of_session = |name| StreamRef::in_session(session.clone(), StreamId::new(name).unwrap());
+    let (one, other) = (of_session("one"), of_session("other"));
+    let begun = engine.begin_stream(&one, event(1)).await.unwrap();
+    let refused = engine.begin_stream(&other, event(1)).await;
+    assert!(matches!(refused, Err(Error::LimitReached { limit: "max_followers_per_session", .. })));
+    assert_eq!(engine.usage().await.unwrap().streams, 1);
+    drop(begun);
+    assert!(engine.begin_stream(&other, event(1)).await.unwrap().replay.is_ok());
+}
+
+#[tokio::test]
+async fn a_begun_stream_that_outgrows_the_ring_is_read_back() {
+    let engine = engine(quiet());
+    let (name, large) = (stream("a"), "x".repeat(300 * 1024));
+    let replay = engine.begin_stream(&name, event(1)).await.unwrap().replay.unwrap();
+    for _ in 0..3 {
+        let message = NewEvent::message(Message::from_value(&large).unwrap());
+        engine.store_event(&name, message).await.unwrap();
+    }
+    engine.store_event(&name, event(5).completing()).await.unwrap();
+    let seqs: Vec<_> = replay.events.map(|event| event.unwrap().seq).collect().await;
+    assert_eq!(seqs, [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mcp_event_store_core::{Error as StoreError, ReplayMode, StreamRef};
+use mcp_event_store_core::{
+    Error as StoreError, Replay, ReplayMode, Result as StoreResult, StreamRef,
+};
 use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, GetExtensions, GetMeta, JsonRpcRequest,
     ServerJsonRpcMessage,
@@ -58,23 +60,30 @@ type Connected<T = Connection> = Result<T, ServerJsonRpcMessage>;
 
 impl Opening {
     async fn run(self, appends: mpsc::UnboundedReceiver<Append>) -> Connected {
-        self.prime(appends).await?;
-        let connection = self.connect().await?;
+        let reader = self.begin(appends).await?;
+        let connection = self.connect(reader).await?;
         self.hand_over().await;
         Ok(connection)
     }
 
-    /// Stores the stream's first event, and starts its writer.
-    async fn prime(&self, appends: mpsc::UnboundedReceiver<Append>) -> Connected<()> {
+    /// Stores the stream's first event, and starts its writer. Answers the stream's reader, or why
+    /// there is none.
+    async fn begin(
+        &self,
+        appends: mpsc::UnboundedReceiver<Append>,
+    ) -> Connected<StoreResult<Replay>> {
         let context = &self.session.context;
         let running = context.run_request();
         let writer = self.writer();
-        let Err(error) = writer.store(self.session.priming()).await else {
-            context.tasks.spawn(async move {
-                writer.run(appends).await;
-                drop(running);
-            });
-            return Ok(());
+        let error = match writer.begin(self.session.priming()).await {
+            Ok(begun) => {
+                context.tasks.spawn(async move {
+                    writer.run(appends).await;
+                    drop(running);
+                });
+                return Ok(begun.replay);
+            }
+            Err(error) => error,
         };
         self.session.with_router(|router| router.close(&self.request.id));
         let refusal = failure::not_stored(self.request.id.clone(), &error);
@@ -85,13 +94,17 @@ impl Opening {
         Err(refusal)
     }
 
-    /// Follows the stream from its beginning.
-    async fn connect(&self) -> Connected {
+    /// Connects the client with `reader`, or with another if a store that is away comes back.
+    async fn connect(&self, reader: StoreResult<Replay>) -> Connected {
         let context = &self.session.context;
-        let replay = patiently(context.config.store_timeout, || {
-            context.events.read_stream(&self.stream, ReplayMode::follow())
-        });
-        match replay.await {
+        let reader = match reader {
+            Err(StoreError::Unavailable { .. }) => {
+                let read = || context.events.read_stream(&self.stream, ReplayMode::follow());
+                patiently(context.config.store_timeout, read).await
+            }
+            reader => reader,
+        };
+        match reader {
             Ok(replay) => Ok(Connection::follow(&self.session, replay)),
             Err(error) => {
                 let refusal = failure::not_stored(self.request.id.clone(), &error);

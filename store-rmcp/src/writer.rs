@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use mcp_event_store_core::{
-    Error as StoreError, EventId, Lease, LeaseState, NewEvent, Result as StoreResult, StreamRef,
+    Begun, Error as StoreError, EventId, Lease, LeaseState, NewEvent, Result as StoreResult,
+    StreamRef,
 };
 use rmcp::model::{RequestId, ServerJsonRpcMessage};
 use tokio::sync::{mpsc, oneshot};
@@ -165,7 +166,19 @@ impl Writer {
     /// Stores `event`, trying again for `store_timeout` while the store is away.
     pub(crate) async fn store(&self, event: NewEvent) -> StoreResult<EventId> {
         let event = event.with_lease(self.lease.clone());
-        let append = || self.context.events.store_event(&self.stream, event.clone());
+        self.insist(|| self.context.events.store_event(&self.stream, event.clone())).await
+    }
+
+    /// Stores the stream's first event in the same way, and follows it.
+    pub(crate) async fn begin(&self, event: NewEvent) -> StoreResult<Begun> {
+        let event = event.with_lease(self.lease.clone());
+        self.insist(|| self.context.events.begin_stream(&self.stream, event.clone())).await
+    }
+
+    async fn insist<T, F>(&self, append: impl Fn() -> F) -> StoreResult<T>
+    where
+        F: Future<Output = StoreResult<T>>,
+    {
         let outcome = patiently(self.context.config.store_timeout, append).await;
         outcome.inspect_err(|error| self.note(error))
     }

@@ -47,6 +47,8 @@ pub(crate) struct Batch<'a> {
     sessions: BTreeMap<SessionId, (SessionRow, SessionRow)>,
     /// Entries that are new in lists with an order.
     listed: Vec<(List, Timestamp)>,
+    /// Streams as they will be, or that they will be gone.
+    changed: Vec<(StreamRef, Option<StreamRow>)>,
 }
 
 impl Totals {
@@ -101,6 +103,7 @@ impl<'a> Batch<'a> {
             totals,
             sessions: BTreeMap::new(),
             listed: Vec::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -113,7 +116,10 @@ impl<'a> Batch<'a> {
         if let Some(session) = &stream.session {
             self.session(session)?;
         }
-        self.database.stream_named(stream)
+        match self.database.known.get(stream) {
+            Some(row) => Ok(Some(row)),
+            None => self.database.stream_named(stream),
+        }
     }
 
     /// The stream with this key, to be changed.
@@ -254,7 +260,11 @@ impl<'a> Batch<'a> {
             (None, None) => {}
         }
         let entries = |row: Option<&StreamRow>| row.map_or_else(Vec::new, index::of_stream);
-        self.list(&entries(before), &entries(after))
+        self.list(&entries(before), &entries(after))?;
+        if let Some(row) = after.or(before) {
+            self.changed.push((row.meta.stream.clone(), after.cloned()));
+        }
+        Ok(())
     }
 
     /// Adds what `row` counts for, or takes it away.
@@ -321,6 +331,7 @@ impl<'a> Batch<'a> {
         for (list, at) in self.listed {
             self.database.marks.put(list, at);
         }
+        self.database.known.note(self.changed);
         Ok(self.totals)
     }
 }

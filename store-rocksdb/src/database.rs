@@ -9,6 +9,7 @@ use rocksdb::{
 };
 
 use crate::error::{classify, classify_commit, damaged, is_io_error};
+use crate::known::Known;
 use crate::lock::Lock;
 use crate::marks::Marks;
 use crate::rows::{SessionRow, StreamRow, name_key, stream_key};
@@ -21,6 +22,7 @@ pub(crate) struct Database {
     _lock: Lock,
     durability: Durability,
     pub(crate) marks: Marks,
+    pub(crate) known: Known,
     /// Set when a write failed so that nobody knows what the disk holds.
     failed: AtomicBool,
 }
@@ -45,6 +47,7 @@ impl Database {
             _lock: lock,
             durability,
             marks: Marks::default(),
+            known: Known::default(),
             failed: AtomicBool::new(false),
         }
     }

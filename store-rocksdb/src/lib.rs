@@ -31,6 +31,7 @@ mod connect;
 mod database;
 mod error;
 mod index;
+mod known;
 mod leases;
 mod lock;
 mod marks;

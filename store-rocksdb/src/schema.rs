@@ -2,8 +2,8 @@
 
 use mcp_event_store_core::{Error, Result};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DataBlockIndexType,
-    Options, SliceTransform, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DataBlockIndexType, Options, SliceTransform, WriteOptions,
 };
 
 use crate::config::{Compression, RocksOptions};
@@ -74,7 +74,13 @@ impl Table {
         let mut blocks = BlockBasedOptions::default();
         blocks.set_block_cache(cache);
         blocks.set_block_size(BLOCK_BYTES);
-        // Inside the cache, indexes and filters do not make memory grow with what is stored.
+        // Inside the cache, indexes and filters do not make memory grow with what is stored. In
+        // pieces, a look-up brings in those that it needs: a file's whole index may be as large as
+        // the cache.
+        blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        blocks.set_partition_filters(true);
+        blocks.set_metadata_block_size(BLOCK_BYTES);
+        blocks.set_pin_top_level_index_and_filter(true);
         blocks.set_cache_index_and_filter_blocks(true);
         blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
         blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);

@@ -25,7 +25,7 @@ const OPEN: &str = concat!(
      SELECT 0 AS kind, next_stream AS number, NULL AS json FROM totals;
      SELECT 1, w.key, ",
     stream_json!(),
-    " FROM json_each(?1) w
+    " FROM jsonb_each(?1) w
      CROSS JOIN streams s ON s.session = w.value->>0 AND s.name = w.value->>1;
      SELECT 2, w.key, json_object('deleted_at', x.deleted_at, 'open_streams', x.open_streams)
      FROM json_each(?2) w CROSS JOIN sessions x ON x.id = w.value;"

@@ -18,7 +18,8 @@ use crate::rows::{
     INCOMPLETE, Stream, StreamRow, int, session_text, state_of, tag_to_int, to_json,
 };
 
-/// Statements that write a batch; [`Batch::bind`] gives their arguments.
+/// Statements that write a batch; [`Batch::bind`] gives their arguments. With `json_each` each object
+/// would be written out as text, to be parsed again.
 macro_rules! write_sql {
     () => {
         "UPDATE streams SET
@@ -26,7 +27,7 @@ macro_rules! write_sql {
              total_bytes = w.value->>'total_bytes', newest_at = w.value->>'newest_at',
              active_at = w.value->>'active_at', owner = w.value->>'owner',
              lease_until = w.value->>'lease_until', version = version + 1
-         FROM json_each(?) w WHERE streams.id = w.value->>'id';
+         FROM jsonb_each(?) w WHERE streams.id = w.value->>'id';
          INSERT INTO streams (
              id, key, session, name, first_seq, last_seq, last_tag, removed_tag, removed_bytes,
              total_bytes, oldest_at, newest_at, active_at, state, complete, expired_at, owner,
@@ -39,7 +40,7 @@ macro_rules! write_sql {
              w.value->>'state', w.value->>'complete', w.value->>'expired_at', w.value->>'owner',
              w.value->>'lease_until', w.value->>'reader_epoch', w.value->>'since',
              w.value->>'version'
-         FROM json_each(?) w WHERE true
+         FROM jsonb_each(?) w WHERE true
          ON CONFLICT (id) DO UPDATE SET
              first_seq = excluded.first_seq, last_seq = excluded.last_seq,
              last_tag = excluded.last_tag, removed_tag = excluded.removed_tag,
@@ -52,7 +53,7 @@ macro_rules! write_sql {
              version = version + 1;
          INSERT INTO sessions (id, bytes, streams, open_streams)
          SELECT w.key, w.value->>'bytes', w.value->>'rows', w.value->>'open'
-         FROM json_each(?) w WHERE true
+         FROM jsonb_each(?) w WHERE true
          ON CONFLICT (id) DO UPDATE SET
              bytes = bytes + excluded.bytes, streams = streams + excluded.streams,
              open_streams = open_streams + excluded.open_streams,
@@ -67,7 +68,7 @@ pub(crate) use write_sql;
 /// Takes whole streams away; their events become garbage.
 const REMOVE: &str = "
     DELETE FROM streams WHERE id IN (SELECT value FROM json_each(?));
-    INSERT INTO garbage SELECT value->>0, value->>1 FROM json_each(?) WHERE true
+    INSERT INTO garbage SELECT value->>0, value->>1 FROM jsonb_each(?) WHERE true
     ON CONFLICT (stream) DO UPDATE SET below = max(below, excluded.below);";
 
 /// Takes away the rows of those sessions that hold nothing any more.

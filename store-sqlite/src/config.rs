@@ -26,6 +26,15 @@ static READERS: Field = Field {
     doc: "Connections that read, beside the one that writes.",
 };
 
+static PAGE_CACHE: Field = Field {
+    section: SECTION,
+    key: "page_cache",
+    kind: Kind::Size,
+    default: Value::Integer(8 * 1024 * 1024),
+    off: Off::Refused("each page would be read again and again; use a small size"),
+    doc: "Bytes of pages that each connection keeps in memory, at most.",
+};
+
 static MAX_FILE_SIZE: Field = Field {
     section: SECTION,
     key: "max_file_size",
@@ -39,7 +48,7 @@ static MAX_FILE_SIZE: Field = Field {
 pub const FIELDS: BackendFields = BackendFields {
     section: SECTION,
     schemes: &[SECTION],
-    fields: &[BUSY_TIMEOUT, READERS, MAX_FILE_SIZE],
+    fields: &[BUSY_TIMEOUT, READERS, PAGE_CACHE, MAX_FILE_SIZE],
 };
 
 /// What can be tuned of SQLite.
@@ -49,6 +58,8 @@ pub struct SqliteOptions {
     pub busy_timeout: Duration,
     /// Connections that read, beside the one that writes.
     pub readers: u32,
+    /// Bytes of pages that each connection keeps in memory, at most.
+    pub page_cache: u64,
     /// Bytes that the file may grow to.
     pub max_file_size: Option<u64>,
 }
@@ -65,6 +76,7 @@ impl From<&Config> for SqliteOptions {
         Self {
             busy_timeout: config.get(&BUSY_TIMEOUT).duration().unwrap_or_default(),
             readers: readers.unwrap_or(u32::MAX),
+            page_cache: config.get(&PAGE_CACHE).integer().unwrap_or_default(),
             max_file_size: config.get(&MAX_FILE_SIZE).integer(),
         }
     }
@@ -105,6 +117,7 @@ mod tests {
     fn defaults_come_from_the_fields() {
         let options = SqliteOptions::default();
         assert_eq!((options.readers, options.max_file_size), (4, None));
+        assert_eq!(options.page_cache, 8 * 1024 * 1024);
         assert_eq!(options.busy_timeout, Duration::from_secs(5));
     }
 }

@@ -42,6 +42,7 @@ pub(crate) async fn connect(
         .busy_timeout(options.busy_timeout)
         // After a burst the write-ahead log shrinks to this when it starts over.
         .pragma("journal_size_limit", "67108864")
+        .pragma("cache_size", cache_size(options.page_cache))
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging();
     let mut writer = connect.connect().await.map_err(classify)?;
@@ -57,6 +58,11 @@ pub(crate) async fn connect(
         .await
         .map_err(classify)?;
     Ok(Connections { writer, max_pages, readers })
+}
+
+/// A size as SQLite takes it: in KiB, and negative to tell it from a number of pages.
+fn cache_size(bytes: u64) -> String {
+    format!("-{}", (bytes / 1024).max(1))
 }
 
 /// Finds what SQLite would report as a mere "unable to open database file".

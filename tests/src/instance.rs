@@ -176,6 +176,17 @@ impl Instance {
         Ok(replay.map(|replay| Follower::new(replay, self.patience)))
     }
 
+    /// Appends an event whose message is the JSON text of `message`, and follows its stream.
+    pub(crate) async fn begin(
+        &self,
+        stream: &StreamRef,
+        message: impl Display,
+    ) -> Outcome<(EventId, Follower)> {
+        let begun = self.events.begin_stream(stream, text(message));
+        let begun = self.wait("an answer to begin_stream", begun).await??;
+        Ok((begun.id, Follower::new(begun.replay?, self.patience)))
+    }
+
     /// Follows after an event, and ends the stream's other followers.
     pub(crate) async fn take_over(&self, stream: &StreamRef, after: &EventId) -> Outcome<Follower> {
         let mode = ReplayMode::Follow { at_most: None, readers: Readers::TakeOver };

@@ -133,6 +133,7 @@ macro_rules! __checks {
             F1 "Replay then live: exactly once, in order, no hole and no repeat where they meet." {
                 follow::f1_replay_and_live_meet_without_hole_or_repeat [follow];
                 follow::f1_a_fresh_reader_waits_for_an_absent_stream [follow];
+                follow::f1_a_begun_stream_is_followed_from_its_oldest_event [follow];
             }
             F2 "Events appended through another instance arrive too, within the backend's stated wake-up bound." {
                 wake_up::f2_events_of_another_instance_arrive_in_time [follow second_instance] measures;

@@ -42,12 +42,12 @@ fn ran_elsewhere(one: &Report, other: &Report) -> bool {
     place(one) != place(other)
 }
 
-/// Takes over the stores of `report`, each in the place of an earlier one of its kind.
+/// Takes over the stores of `report`; what it measured counts, and not what an earlier one did.
 fn add(joined: &mut Report, report: Report) {
     joined.quick |= report.quick;
     for store in report.stores {
         match joined.stores.iter_mut().find(|earlier| earlier.backend == store.backend) {
-            Some(earlier) => *earlier = store,
+            Some(earlier) => earlier.update(store),
             None => joined.stores.push(store),
         }
     }

@@ -70,6 +70,34 @@ struct Live {
     _count: Count,
 }
 
+/// A follower that is there before its stream is, and so hears of all that is stored of it.
+pub(super) struct Expecting<B> {
+    shared: Arc<Shared<B>>,
+    stream: StreamRef,
+    live: Live,
+}
+
+impl<B: Backend> Expecting<B> {
+    pub(super) fn new(shared: &Arc<Shared<B>>, stream: &StreamRef) -> Result<Self> {
+        let live = Live::new(shared, stream, None, Readers::Join)?;
+        Ok(Self { shared: shared.clone(), stream: stream.clone(), live })
+    }
+
+    pub(super) fn stream(&self) -> &StreamRef {
+        &self.stream
+    }
+
+    /// A reader of the stream from `first` on, which was stored since and is its first event. A new
+    /// stream has had no reader that took it over, so that the epoch is 0.
+    pub(super) fn from(self, first: Position) -> Follower<B> {
+        let Self { shared, stream, live } = self;
+        let cursor = Cursor { key: first.key, seq: first.seq - 1, tag: None };
+        let reading = Reading::Live(live);
+        let at_the_tail = Follower::new(&shared, stream, None, reading);
+        Follower { cursor: Some(cursor), behind: false, ..at_the_tail }
+    }
+}
+
 /// Counts an open follower.
 struct Count(&'static str);
 

@@ -24,7 +24,9 @@ use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::follow::Expecting;
 use self::hub::Hub;
+use self::position::Position;
 use self::writer::WriterHandle;
 use crate::backend::{Backend, Wakeup};
 use crate::error::{Error, Result};
@@ -32,7 +34,7 @@ use crate::event::{Lease, LeaseState, NewEvent, SessionRecord};
 use crate::id::{EventId, Scope, SessionId, StreamRef};
 use crate::retention::Settings;
 use crate::store::{
-    Deleted, EventStore, Maintenance, Replay, ReplayMode, SessionStore, SweepReport, Usage,
+    Begun, Deleted, EventStore, Maintenance, Replay, ReplayMode, SessionStore, SweepReport, Usage,
 };
 
 /// A store over `B`: group commit, event IDs, replay and follow, retention, sweeping.
@@ -170,6 +172,19 @@ impl<B: Backend> EventStore for Engine<B> {
 
     async fn read_stream(&self, stream: &StreamRef, mode: ReplayMode) -> Result<Replay> {
         replay::from_oldest(&self.shared, stream, mode).await
+    }
+
+    async fn begin_stream(&self, stream: &StreamRef, event: NewEvent) -> Result<Begun> {
+        let expecting = Expecting::new(&self.shared, stream)?;
+        let id = self.store_event(stream, event).await?;
+        let replay = match Position::parse(&id) {
+            Some(first) if first.seq == 1 => Ok(replay::of_new_stream(expecting, first)),
+            _ => {
+                drop(expecting);
+                self.read_stream(stream, ReplayMode::follow()).await
+            }
+        };
+        Ok(Begun { id, replay })
     }
 
     async fn renew(&self, stream: &StreamRef, lease: &Lease) -> Result<LeaseState> {

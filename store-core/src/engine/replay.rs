@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use super::follow::{Cursor, Follower};
+use super::follow::{Cursor, Expecting, Follower};
 use super::position::Position;
 use super::{Shared, metrics, search};
 use crate::backend::{Backend, Page, PageLimit, StreamMeta, Tag};
@@ -150,6 +150,13 @@ pub(super) async fn from_oldest<B: Backend>(
     }
     let events = Follower::waiting(shared, stream, mode)?.into_stream();
     Ok(Replay { stream: stream.clone(), verdict: Verdict::CaughtUp, events })
+}
+
+/// Follows a stream that begins with `first`, which was stored just now.
+pub(super) fn of_new_stream<B: Backend>(expecting: Expecting<B>, first: Position) -> Replay {
+    let stream = expecting.stream().clone();
+    let events = expecting.from(first).into_stream();
+    Replay { stream, verdict: Verdict::of(1), events }
 }
 
 /// The place before the oldest kept event of `stream`, and the page after it.

@@ -90,6 +90,33 @@ pub(crate) async fn f1_a_fresh_reader_waits_for_an_absent_stream(ctx: &Ctx) -> O
     Ok(())
 }
 
+pub(crate) async fn f1_a_begun_stream_is_followed_from_its_oldest_event(ctx: &Ctx) -> Outcome {
+    let store = ctx.open().await?;
+    for one in [stream("s", "begun"), lone("begun")] {
+        // Again after a deletion, which ends the readers of what it deleted.
+        for _ in 0..2 {
+            let (first, mut new) = store.begin(&one, 1).await?;
+            same("the verdict of a new stream", &Verdict::Recovered { events: 1 }, &new.verdict)?;
+            let second = store.append(&one, 2).await?;
+            let (third, mut known) = store.begin(&one, 3).await?;
+            let appended = [first, second, third];
+            for follower in [&mut new, &mut known] {
+                let events = follower.events(3).await?;
+                same_events("the begun stream", 1, (&numbers(1, 3), &appended), &events)?;
+            }
+            let mut newest = store.take_over(&one, &appended[2]).await?;
+            new.end().await?;
+            known.end().await?;
+            let (fourth, mut again) = store.begin(&one, 4).await?;
+            same("a live event", &fourth, &newest.event().await?.id)?;
+            let events = again.events(4).await?;
+            same("the last of all", &fourth, &events[3].id)?;
+            store.delete_stream(&one).await?;
+        }
+    }
+    Ok(())
+}
+
 pub(crate) async fn f4_a_slow_follower_delays_nobody_and_loses_nothing(ctx: &Ctx) -> Outcome {
     const EVENTS: usize = 600;
     const BYTES: usize = 16 * 1024;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mcp_event_store_compliance::{Cut, Harness, HarnessError, Opened, async_trait};
 use mcp_event_store_core::{
-    Clock, Deleted, EventId, EventStore, Lease, LeaseState, Maintenance, NewEvent, Replay,
+    Begun, Clock, Deleted, EventId, EventStore, Lease, LeaseState, Maintenance, NewEvent, Replay,
     ReplayMode, Result, Scope, SessionId, SessionRecord, SessionStore, Settings, StreamRef,
     SweepReport, Usage,
 };
@@ -56,6 +56,12 @@ pub(crate) trait Defect: Default + Send + Sync + 'static {
 
     async fn read(&self, good: &Good, stream: &StreamRef, mode: ReplayMode) -> Result<Replay> {
         good.events.read_stream(stream, mode).await
+    }
+
+    async fn begin(&self, good: &Good, stream: &StreamRef, event: NewEvent) -> Result<Begun> {
+        let id = self.store_event(good, stream, event).await?;
+        let replay = self.read(good, stream, ReplayMode::follow()).await;
+        Ok(Begun { id, replay })
     }
 
     async fn renew(&self, good: &Good, stream: &StreamRef, lease: &Lease) -> Result<LeaseState> {
@@ -172,6 +178,10 @@ impl<D: Defect> EventStore for Store<D> {
 
     async fn read_stream(&self, stream: &StreamRef, mode: ReplayMode) -> Result<Replay> {
         self.defect.read(&self.good, stream, mode).await
+    }
+
+    async fn begin_stream(&self, stream: &StreamRef, event: NewEvent) -> Result<Begun> {
+        self.defect.begin(&self.good, stream, event).await
     }
 
     async fn renew(&self, stream: &StreamRef, lease: &Lease) -> Result<LeaseState> {

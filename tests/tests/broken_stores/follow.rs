@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use mcp_event_store_compliance::async_trait;
 use mcp_event_store_core::{
-    Error, EventId, NewEvent, Readers, Replay, ReplayMode, Result, Scope, StoredEvent, StreamRef,
-    Verdict,
+    Begun, Error, EventId, NewEvent, Readers, Replay, ReplayMode, Result, Scope, StoredEvent,
+    StreamRef, Verdict,
 };
 use sync_wrapper::SyncStream;
 use tokio::sync::mpsc;
@@ -152,6 +152,20 @@ follows_wrongly! {
     ReadsPastACommit(AtomicU64), |this, replay| {
         let skipped = 3 + usize::try_from(this.0.fetch_add(1, Ordering::Relaxed) % 20).unwrap();
         nth_times(replay, skipped, 0)
+    }
+}
+
+/// Follows a begun stream from the event that was stored with it.
+#[derive(Default)]
+pub(crate) struct BeginsAtTheTail;
+
+#[async_trait]
+impl Defect for BeginsAtTheTail {
+    async fn begin(&self, good: &Good, stream: &StreamRef, event: NewEvent) -> Result<Begun> {
+        let id = good.events.store_event(stream, event).await?;
+        let mode = ReplayMode::follow();
+        let replay = good.events.replay_events_after(stream.scope(), &id, mode).await;
+        Ok(Begun { id, replay })
     }
 }
 

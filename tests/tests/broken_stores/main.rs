@@ -120,6 +120,7 @@ broken_stores! {
     p10_catches_a_store_that_trims_ids: replay::TrimsIds, P10;
     f1_catches_a_store_that_repeats_at_the_junction: follow::RepeatsAtTheJunction, F1;
     f1_catches_a_store_that_has_a_hole_at_the_junction: follow::HoleAtTheJunction, F1;
+    f1_catches_a_store_that_begins_where_it_should_go_back: follow::BeginsAtTheTail, F1;
     f3_catches_a_store_that_follows_complete_streams_for_ever: follow::NeverEnds, F3;
     f3_catches_a_store_that_leaves_tasks_running: follow::LeavesTasks, F3;
     f4_catches_a_store_that_waits_for_slow_followers: follow::WaitsForSlowOnes, F4;
