@@ -178,3 +178,25 @@ async fn a_fresh_reader_never_hears_that_its_stream_was_deleted_before_it_began(
     }
     comes_and_goes.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_sweep_of_many_steps_beside_appends_removes_each_stream_once() {
+    let clock = Clock::manual();
+    let ttl = Some(Duration::from_mins(1));
+    let retention = Retention { completed_stream_ttl: ttl, ..Retention::keep_everything() };
+    let settings = Settings { retention, ..Settings::default() };
+    let engine = Engine::open(MemoryBackend::new(clock.clone()), settings).unwrap();
+    for n in 0..600 {
+        engine.store_event(&stream(&n.to_string()), event(n).completing()).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(61));
+    let appends = async {
+        for n in 0..600 {
+            engine.store_event(&stream("live"), event(n)).await.unwrap();
+        }
+    };
+    let (report, ()) = tokio::join!(engine.sweep(), appends);
+    let report = report.unwrap();
+    assert_eq!((report.expired_streams, report.freed_events), (600, 600));
+    assert_eq!(engine.read_to_vec(&stream("live")).await.unwrap().len(), 600);
+}

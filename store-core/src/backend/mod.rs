@@ -47,7 +47,8 @@ pub trait Backend: Send + Sync + 'static {
     /// A short name for metrics and errors, such as `sqlite`.
     fn name(&self) -> &'static str;
 
-    /// How many batches are worth having in flight; streams are hashed onto as many writers.
+    /// How many batches are worth having in flight; streams are hashed onto as many writers. With
+    /// one, a batch and a step of a sweep are never in flight at once.
     fn writers(&self) -> usize;
 
     /// Places a freshly drawn key, for databases in which a key's first bytes choose a node.

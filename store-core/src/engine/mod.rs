@@ -8,6 +8,7 @@ mod follow;
 mod hub;
 mod ids;
 mod metrics;
+mod pace;
 mod position;
 mod replay;
 mod search;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use self::follow::Expecting;
 use self::hub::Hub;
+use self::pace::Pace;
 use self::position::Position;
 use self::writer::WriterHandle;
 use crate::backend::{Backend, Wakeup};
@@ -52,6 +54,7 @@ struct Shared<B> {
     backend: Arc<B>,
     settings: Settings,
     hub: Arc<Hub>,
+    pace: Pace,
     /// Names this handle among others on the same database.
     instance: String,
     /// Cancelled by `close` and when the last handle is dropped.
@@ -67,10 +70,12 @@ impl<B: Backend> Engine<B> {
     pub fn open(backend: B, settings: Settings) -> Result<Arc<Self>> {
         settings.check()?;
         let stop = CancellationToken::new();
+        let pace = Pace::new(backend.writers());
         let shared = Arc::new(Shared {
             backend: Arc::new(backend),
             settings,
             hub: Hub::new(),
+            pace,
             instance: ids::draw_instance()?,
             stop: stop.clone(),
             tasks: TaskTracker::new(),
@@ -118,7 +123,7 @@ impl<B: Backend> Shared<B> {
 
     /// Frees what was just removed in one bounded step; a sweep frees the rest.
     async fn reclaim_soon(&self) {
-        if let Err(error) = self.backend.reclaim(sweep::RECLAIM_STEP).await {
+        if let Err(error) = self.backend.reclaim(sweep::RECLAIM_STEP as u64).await {
             tracing::warn!(%error, "removed events could not be freed; the next sweep tries again");
         }
     }

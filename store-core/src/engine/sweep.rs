@@ -11,21 +11,23 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use tokio::time::sleep;
 
+use super::pace::StepSize;
 use super::{Shared, metrics, search, shrink};
 use crate::backend::{Backend, Candidates, Removal, Remove, StreamMeta, Wakeup};
 use crate::error::{Error, Result};
 use crate::event::{EVENT_OVERHEAD_BYTES, Timestamp};
 use crate::store::SweepReport;
 
-/// Streams that are looked at, and sessions that are forgotten, in one step.
+/// Streams that are looked at in one step; streams that are removed, and sessions that are
+/// forgotten, at most.
 pub(super) const STEP: usize = 256;
 
 /// Streams that are looked into at once: each takes a few reads, one after the other, which over a
 /// network are mostly waiting.
 const LOOKS_AT_ONCE: usize = 8;
 
-/// Rows of events that are freed in one step.
-pub(super) const RECLAIM_STEP: u64 = 1000;
+/// Rows of events that are freed in one step at most.
+pub(super) const RECLAIM_STEP: usize = 1000;
 
 /// How long another instance's claim on background sweeping lasts at most.
 const CLAIM: Duration = Duration::from_mins(1);
@@ -69,7 +71,7 @@ async fn sweep_alone<B: Backend>(shared: &Arc<Shared<B>>) -> Result<Option<Sweep
 #[tracing::instrument(level = "debug", skip_all, fields(backend = shared.backend.name()))]
 pub(super) async fn sweep<B: Backend>(shared: &Arc<Shared<B>>) -> Result<SweepReport> {
     let started = Instant::now();
-    let mut sweep = Sweep { shared, report: SweepReport::default() };
+    let mut sweep = Sweep::begin(shared);
     sweep.expire_streams().await?;
     sweep.trim_streams().await?;
     shrink::sessions(&mut sweep).await?;
@@ -86,9 +88,22 @@ pub(super) async fn sweep<B: Backend>(shared: &Arc<Shared<B>>) -> Result<SweepRe
 pub(super) struct Sweep<'a, B> {
     pub(super) shared: &'a Arc<Shared<B>>,
     report: SweepReport,
+    removals: StepSize,
+    events: StepSize,
+    sessions: StepSize,
 }
 
-impl<B: Backend> Sweep<'_, B> {
+impl<'a, B: Backend> Sweep<'a, B> {
+    fn begin(shared: &'a Arc<Shared<B>>) -> Self {
+        Self {
+            shared,
+            report: SweepReport::default(),
+            removals: StepSize::new(STEP),
+            events: StepSize::new(RECLAIM_STEP),
+            sessions: StepSize::new(STEP),
+        }
+    }
+
     /// T1 and T5: streams that expired as a whole become tombstones.
     async fn expire_streams(&mut self) -> Result<()> {
         let retention = &self.shared.settings.retention;
@@ -173,12 +188,14 @@ impl<B: Backend> Sweep<'_, B> {
     async fn forget_sessions(&mut self) -> Result<()> {
         loop {
             self.shared.check_open()?;
-            let settings = &self.shared.settings;
-            let forgotten = self.shared.backend.forget_sessions(settings, STEP).await?;
+            let (settings, limit) = (&self.shared.settings, self.sessions.get());
+            let forget = self.shared.backend.forget_sessions(settings, limit);
+            let (forgotten, time) = in_turn(self.shared, forget).await?;
             self.report.forgotten_sessions += forgotten;
-            if forgotten < STEP as u64 {
+            if forgotten < limit as u64 {
                 return Ok(());
             }
+            self.sessions.adapt(limit, time, self.shared.pace.step_time());
         }
     }
 
@@ -186,26 +203,45 @@ impl<B: Backend> Sweep<'_, B> {
     async fn reclaim(&mut self) -> Result<()> {
         loop {
             self.shared.check_open()?;
-            let freed = self.shared.backend.reclaim(RECLAIM_STEP).await?;
+            let most = self.events.get();
+            let reclaim = self.shared.backend.reclaim(most as u64);
+            let (freed, time) = in_turn(self.shared, reclaim).await?;
             self.report.freed_events += freed;
             if freed == 0 {
                 return Ok(());
             }
+            let freed = usize::try_from(freed).unwrap_or(most);
+            self.events.adapt(freed, time, self.shared.pace.step_time());
         }
     }
 
-    /// Applies `removals`, each of one of `streams`; answers the events that each took.
+    /// Applies `removals`, each of one of `streams`, in steps; answers the events that each took.
     pub(super) async fn remove(
         &mut self,
         streams: &[StreamMeta],
         removals: &[Removal],
     ) -> Result<Vec<Option<u64>>> {
-        self.shared.check_open()?;
-        if removals.is_empty() {
-            return Ok(Vec::new());
+        let mut taken = Vec::with_capacity(removals.len());
+        while taken.len() < removals.len() {
+            self.shared.check_open()?;
+            let left = &removals[taken.len()..];
+            let step = &left[..left.len().min(self.removals.get())];
+            let (by_step, time) = in_turn(self.shared, self.shared.backend.remove(step)).await?;
+            self.removals.adapt(step.len(), time, self.shared.pace.step_time());
+            self.report_removed(streams, step, &by_step);
+            taken.extend(by_step);
         }
-        let taken = self.shared.backend.remove(removals).await?;
-        for (removal, taken) in removals.iter().zip(&taken) {
+        Ok(taken)
+    }
+
+    /// Counts what removals took, and tells who follows those streams.
+    fn report_removed(
+        &mut self,
+        streams: &[StreamMeta],
+        removals: &[Removal],
+        taken: &[Option<u64>],
+    ) {
+        for (removal, taken) in removals.iter().zip(taken) {
             let Some(events) = taken else { continue };
             match removal.what {
                 Remove::Prefix { .. } => self.report.trimmed_events += events,
@@ -215,8 +251,18 @@ impl<B: Backend> Sweep<'_, B> {
             let stream = streams.iter().find(|meta| meta.key == removal.key);
             stream.inspect(|m| self.shared.hub.wake(&Wakeup::Stream(m.stream.clone())));
         }
-        Ok(taken)
     }
+}
+
+/// Does a step that writes when it is its turn; answers how long it took from then on.
+async fn in_turn<B, T>(
+    shared: &Shared<B>,
+    step: impl Future<Output = Result<T>>,
+) -> Result<(T, Duration)> {
+    let _turn = shared.pace.turn().await;
+    let started = Instant::now();
+    let done = step.await?;
+    Ok((done, started.elapsed()))
 }
 
 /// Removes the events of `meta` up to `through`.

@@ -88,13 +88,16 @@ struct Writer<B> {
 impl<B: Backend> Writer<B> {
     /// Commits batches until the engine stops and everything accepted is answered.
     async fn run(mut self) {
-        let stop = self.shared.stop.clone();
-        while let Some(first) = self.next_job(&stop).await {
+        let shared = self.shared.clone();
+        while let Some(first) = self.next_job(&shared.stop).await {
+            // First, so that what arrives until it is this writer's turn joins the batch.
+            let turn = shared.pace.turn().await;
             // The callers of the last batch were woken just now: let them queue what they have next,
             // or the first of them would get a commit of its own, for which the others wait.
             tokio::task::yield_now().await;
             let jobs = self.fill_batch(first);
             self.commit(jobs).await;
+            drop(turn);
         }
     }
 
@@ -139,7 +142,9 @@ impl<B: Backend> Writer<B> {
         let events: usize = callers.iter().map(Vec::len).sum();
         let started = Instant::now();
         let outcome = self.append(&groups).await;
-        metrics::committed(self.shared.backend.name(), events, started.elapsed());
+        let time = started.elapsed();
+        self.shared.pace.committed(time);
+        metrics::committed(self.shared.backend.name(), events, time);
         for ((group, callers), result) in groups.into_iter().zip(callers).zip(outcome) {
             self.answer(group, callers, result);
         }
