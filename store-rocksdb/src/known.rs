@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn they_are_no_more_than_so_many() {
         let known = Known::default();
-        for n in 0..2 * REMEMBERED + 1 {
+        for n in 0..=2 * REMEMBERED {
             let row = row(n);
             known.note(vec![(row.meta.stream.clone(), Some(row))]);
             assert!((1..=REMEMBERED).contains(&known.lock().len()));

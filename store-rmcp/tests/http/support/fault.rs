@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use mcp_event_store::{
-    Deleted, Error, EventId, EventStore, Lease, LeaseState, Maintenance, NewEvent, Replay,
+    Begun, Deleted, Error, EventId, EventStore, Lease, LeaseState, Maintenance, NewEvent, Replay,
     ReplayMode, Result, Scope, SessionId, SessionRecord, SessionStore, Store, StreamRef,
     SweepReport, Usage,
 };
@@ -150,6 +150,15 @@ impl EventStore for Faulty {
     async fn read_stream(&self, stream: &StreamRef, mode: ReplayMode) -> Result<Replay> {
         self.rest(stream.session.as_ref()).await?;
         self.store.events().read_stream(stream, mode).await
+    }
+
+    async fn begin_stream(&self, stream: &StreamRef, event: NewEvent) -> Result<Begun> {
+        self.pass(stream.session.as_ref(), |state| state.appends).await?;
+        if let Err(error) = self.rest(stream.session.as_ref()).await {
+            let id = self.store.events().store_event(stream, event).await?;
+            return Ok(Begun { id, replay: Err(error) });
+        }
+        self.store.events().begin_stream(stream, event).await
     }
 
     async fn renew(&self, stream: &StreamRef, lease: &Lease) -> Result<LeaseState> {
