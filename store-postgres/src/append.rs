@@ -1,4 +1,4 @@
-//! Appending: one call for a batch, whose rows answer its groups.
+//! Appending: one call for a batch, whose rows answer its groups by their numbers.
 
 use mcp_event_store_core::backend::{Appended, Group, StreamKey};
 use mcp_event_store_core::{Error, Result, Settings, Timestamp};
@@ -17,9 +17,14 @@ pub(crate) async fn append(
     let call = batch::call(groups, &order, settings, server.offset(), server.sync());
     let rows = server.append(&call).await?;
     let mut answers: Vec<Option<Result<Appended>>> = groups.iter().map(|_| None).collect();
-    for (at, row) in order.iter().zip(&rows) {
+    for row in &rows {
         // The batch is committed: a row that cannot be read must not have it sent again.
-        answers[*at] = Some(answer(row, settings).unwrap_or_else(|error| Err(unreadable(error))));
+        let number: i64 = column(row, 0).map_err(unreadable)?;
+        let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        if let Some(at) = place.and_then(|place| order.get(place)) {
+            let answer = answer(row, settings).unwrap_or_else(|error| Err(unreadable(error)));
+            answers[*at] = Some(answer);
+        }
     }
     let missing = || Error::OutcomeUnknown {
         message: "PostgreSQL answered for fewer streams than it was given".into(),
@@ -33,7 +38,7 @@ fn unreadable(error: Error) -> Error {
 }
 
 fn answer(row: &PgRow, settings: &Settings) -> Result<Result<Appended>> {
-    let refusal = match column::<i64>(row, 0)? {
+    let refusal = match column::<i64>(row, 1)? {
         0 => return appended(row).map(Ok),
         1 => Error::StreamComplete,
         2 => Error::SessionDeleted,
@@ -46,13 +51,13 @@ fn answer(row: &PgRow, settings: &Settings) -> Result<Result<Appended>> {
 }
 
 fn appended(row: &PgRow) -> Result<Appended> {
-    let key: Vec<u8> = column(row, 1)?;
+    let key: Vec<u8> = column(row, 2)?;
     let damaged =
         |_| Error::Corrupt { message: "PostgreSQL holds a damaged stream key".into(), cause: None };
     Ok(Appended {
         key: StreamKey(key.try_into().map_err(damaged)?),
-        first_seq: column::<i64>(row, 2)?.cast_unsigned(),
-        stored_at: Timestamp(column(row, 3)?),
-        reader_epoch: column::<i64>(row, 4)?.cast_unsigned(),
+        first_seq: column::<i64>(row, 3)?.cast_unsigned(),
+        stored_at: Timestamp(column(row, 4)?),
+        reader_epoch: column::<i64>(row, 5)?.cast_unsigned(),
     })
 }

@@ -1,7 +1,7 @@
 //! A batch as the arguments of `append`: columns of groups, events and leases.
 
-use mcp_event_store_core::Settings;
 use mcp_event_store_core::backend::{Group, event_bytes};
+use mcp_event_store_core::{Lease, Settings};
 
 use crate::call::Call;
 use crate::rows::{int, millis, session_text, tag_to_int};
@@ -12,12 +12,13 @@ struct Columns {
     session: Vec<String>,
     name: Vec<String>,
     key: Vec<Vec<u8>>,
+    first: Vec<i64>,
     count: Vec<i64>,
     bytes: Vec<i64>,
     last_tag: Vec<i64>,
     completes: Vec<bool>,
-    group: Vec<i64>,
-    place: Vec<i64>,
+    owner: Vec<Option<String>>,
+    ttl: Vec<Option<i64>>,
     running: Vec<i64>,
     tag: Vec<i64>,
     retry: Vec<Option<i64>>,
@@ -50,11 +51,9 @@ pub(crate) fn call(
     for (number, at) in (1..).zip(order) {
         columns.push(number, &groups[*at]);
     }
-    let mut sessions = columns.session.clone();
-    sessions.retain(|session| !session.is_empty());
-    sessions.dedup();
-    let call = columns.arguments(Call::new("append").with(sessions));
     let retention = &settings.retention;
+    let bytes: i64 = columns.bytes.iter().sum();
+    let call = columns.arguments(Call::new("append")).with(bytes);
     call.with(retention.stream_ttl.map(millis))
         .with(retention.completed_stream_ttl.map(millis))
         .with(millis(retention.tombstone_ttl))
@@ -69,12 +68,11 @@ impl Columns {
         self.session.push(session.to_owned());
         self.name.push(name.to_owned());
         self.key.push(group.candidate_key.0.to_vec());
+        self.first.push(self.tag.len().cast_signed() as i64 + 1);
         self.count.push(group.events.len().cast_signed() as i64);
         let mut running = 0;
-        for (place, event) in (1..).zip(&group.events) {
+        for event in &group.events {
             running += event_bytes(event.message.as_ref().map_or(0, |m| m.len() as u64));
-            self.group.push(number);
-            self.place.push(place);
             self.running.push(int(running));
             self.tag.push(tag_to_int(event.tag));
             self.retry.push(event.retry_ms.map(int));
@@ -88,18 +86,22 @@ impl Columns {
     }
 
     /// Whoever gets the lease keeps it for the rest of the batch, so that of each owner only the
-    /// last wish counts.
+    /// last wish counts. Mostly there is one owner, whose wish stands with the group.
     fn push_leases(&mut self, number: i64, group: &Group) {
-        let first = self.lease_group.len();
+        let mut wishes: Vec<&Lease> = Vec::new();
         for lease in group.events.iter().filter_map(|event| event.lease.as_ref()) {
-            let known = self.lease_owner[first..].iter().position(|owner| **owner == *lease.owner);
-            if let Some(known) = known {
-                self.lease_ttl[first + known] = millis(lease.ttl);
-            } else {
-                self.lease_group.push(number);
-                self.lease_owner.push(lease.owner.to_string());
-                self.lease_ttl.push(millis(lease.ttl));
+            match wishes.iter_mut().find(|wish| wish.owner == lease.owner) {
+                Some(wish) => *wish = lease,
+                None => wishes.push(lease),
             }
+        }
+        let only = if wishes.len() == 1 { wishes.pop() } else { None };
+        self.owner.push(only.map(|lease| lease.owner.to_string()));
+        self.ttl.push(only.map(|lease| millis(lease.ttl)));
+        for lease in wishes {
+            self.lease_group.push(number);
+            self.lease_owner.push(lease.owner.to_string());
+            self.lease_ttl.push(millis(lease.ttl));
         }
     }
 
@@ -107,12 +109,13 @@ impl Columns {
         call.with(self.session)
             .with(self.name)
             .with(self.key)
+            .with(self.first)
             .with(self.count)
             .with(self.bytes)
             .with(self.last_tag)
             .with(self.completes)
-            .with(self.group)
-            .with(self.place)
+            .with(self.owner)
+            .with(self.ttl)
             .with(self.running)
             .with(self.tag)
             .with(self.retry)

@@ -92,6 +92,19 @@ fn id_of(cursor: &Cursor) -> i64 {
     (*cursor.id).try_into().map_or(i64::MIN, i64::from_be_bytes)
 }
 
+/// Streams that are booked at once.
+const BOOKED_AT_ONCE: i64 = 256;
+
+/// Adds to the sessions' bytes what appends have left to be booked.
+async fn book(server: &Server) -> Result<()> {
+    let mut after = Some(i64::MIN);
+    while let Some(last) = after {
+        let row = server.ask_one(&Call::new("book").with(last).with(BOOKED_AT_ONCE)).await?;
+        after = column(&row, 0)?;
+    }
+    Ok(())
+}
+
 /// Sessions with at least `min_bytes`, in the order of their IDs.
 pub(crate) async fn large_sessions(
     server: &Server,
@@ -99,6 +112,9 @@ pub(crate) async fn large_sessions(
     after: Option<&SessionId>,
     limit: usize,
 ) -> Result<Vec<(SessionId, u64)>> {
+    if after.is_none() {
+        book(server).await?;
+    }
     let call = Call::new("large_sessions")
         .with(int(min_bytes))
         .with(after.map_or("", SessionId::as_str))

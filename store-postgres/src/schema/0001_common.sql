@@ -20,6 +20,26 @@ LANGUAGE sql IMMUTABLE AS $body$
     END
 $body$;
 
+-- StreamMeta::is_live, where a complete stream is not.
+CREATE FUNCTION {is_live} (
+    p_complete boolean, p_expired_at bigint, p_active_at bigint, p_lease_until bigint,
+    p_stream_ttl bigint, p_now bigint
+) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $body$
+    SELECT NOT p_complete AND p_expired_at IS NULL AND (
+        p_stream_ttl IS NULL OR p_active_at > p_now - p_stream_ttl
+        OR coalesce(p_lease_until > p_now, false))
+$body$;
+
+-- Whether an owner who wants a lease gets it: no other's lasts.
+CREATE FUNCTION {may_lease} (
+    p_owner text, p_lease_until bigint, p_wants text, p_now bigint
+) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $body$
+    SELECT p_wants IS NOT NULL
+        AND (p_owner IS NULL OR p_owner = p_wants OR p_lease_until <= p_now)
+$body$;
+
 -- Makes the commit wait as long as `durability` says, and never shorter than the operator's own
 -- setting for synchronous replicas. Local to the transaction, so that it holds behind a pooler.
 CREATE FUNCTION {commit_as} (p_sync text) RETURNS void
@@ -64,11 +84,11 @@ END
 $body$;
 
 -- Takes away streams that are locked, each of a session that is locked, from everything but the
--- totals; answers what they counted for.
+-- totals and their sessions; answers what they counted for: o_booked in their sessions.
 CREATE FUNCTION {drop_streams} (
     p_ids bigint[],
     OUT o_rows bigint, OUT o_open bigint, OUT o_streams bigint, OUT o_tombstones bigint,
-    OUT o_events bigint, OUT o_bytes bigint
+    OUT o_events bigint, OUT o_bytes bigint, OUT o_booked bigint
 )
 LANGUAGE plpgsql AS $body$
 BEGIN
@@ -78,8 +98,9 @@ BEGIN
     WITH gone AS (DELETE FROM {streams} s WHERE s.id = ANY (p_ids) RETURNING s.*)
     SELECT count(*), count(*) FILTER (WHERE g.state = 0), count(*) FILTER (WHERE g.state < 2),
         count(*) FILTER (WHERE g.state = 2), coalesce(sum(g.last_seq + 1 - g.first_seq), 0),
-        coalesce(sum(g.total_bytes - g.removed_bytes + g.own_bytes), 0)
-    INTO o_rows, o_open, o_streams, o_tombstones, o_events, o_bytes FROM gone g;
+        coalesce(sum(g.total_bytes - g.removed_bytes + g.own_bytes), 0),
+        coalesce(sum(g.booked_bytes - g.removed_bytes + g.own_bytes), 0)
+    INTO o_rows, o_open, o_streams, o_tombstones, o_events, o_bytes, o_booked FROM gone g;
 END
 $body$;
 

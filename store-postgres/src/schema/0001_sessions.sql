@@ -54,7 +54,7 @@ BEGIN
     END IF;
     v_gone := {drop_streams}(ARRAY[v_id]);
     UPDATE {sessions} x SET
-        bytes = x.bytes - v_gone.o_bytes, streams = x.streams - v_gone.o_rows,
+        bytes = x.bytes - v_gone.o_booked, streams = x.streams - v_gone.o_rows,
         open_streams = x.open_streams - v_gone.o_open
     WHERE x.id = p_session;
     PERFORM {forget_empty}(ARRAY[p_session]);
@@ -79,7 +79,7 @@ BEGIN
     SELECT x.record IS NOT NULL INTO v_record FROM {sessions} x WHERE x.id = p_id;
     v_gone := {drop_streams}(v_ids);
     UPDATE {sessions} x SET
-        record = NULL, deleted_at = {now}(p_offset), bytes = x.bytes - v_gone.o_bytes,
+        record = NULL, deleted_at = {now}(p_offset), bytes = x.bytes - v_gone.o_booked,
         streams = x.streams - v_gone.o_rows, open_streams = x.open_streams - v_gone.o_open
     WHERE x.id = p_id;
     PERFORM {add_totals}(

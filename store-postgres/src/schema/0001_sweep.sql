@@ -57,6 +57,36 @@ BEGIN
 END
 $body$;
 
+-- Books what at most p_limit streams after p_after hold in their sessions; answers the last of
+-- them, NULL when there are no more. An append goes before or after: it has no lock but its
+-- streams', and this none that comes before a session's.
+CREATE FUNCTION {book} (p_after bigint, p_limit bigint) RETURNS bigint
+LANGUAGE plpgsql {settings} AS $body$
+DECLARE
+    v_ids bigint[];
+BEGIN
+    -- A crash may take it back as a whole, to be booked again.
+    PERFORM {commit_as}('off');
+    v_ids := ARRAY(
+        SELECT s.id FROM {streams} s WHERE s.unbooked AND s.id > p_after ORDER BY s.id LIMIT p_limit);
+    PERFORM 1 FROM {sessions} x
+    WHERE x.id IN (SELECT s.session FROM {streams} s WHERE s.id = ANY (v_ids))
+    ORDER BY x.id FOR NO KEY UPDATE;
+    PERFORM 1 FROM {streams} s WHERE s.id = ANY (v_ids) ORDER BY s.id FOR NO KEY UPDATE;
+    WITH due AS (
+        SELECT s.id, s.session, s.total_bytes - s.booked_bytes AS bytes
+        FROM {streams} s WHERE s.id = ANY (v_ids)),
+    booked AS (
+        UPDATE {streams} s SET booked_bytes = s.total_bytes
+        WHERE s.id = ANY (v_ids) AND s.unbooked)
+    UPDATE {sessions} x SET bytes = x.bytes + d.bytes
+    FROM (SELECT due.session, sum(due.bytes) AS bytes FROM due GROUP BY due.session) d
+    WHERE x.id = d.session;
+    RETURN v_ids[cardinality(v_ids)];
+END
+$body$;
+
+-- As booked.
 CREATE FUNCTION {large_sessions} (p_min bigint, p_after text, p_limit bigint)
 RETURNS TABLE (o_id text, o_bytes bigint)
 LANGUAGE plpgsql STABLE {settings} AS $body$
@@ -89,6 +119,7 @@ DECLARE
     v_rows bigint;
     v_open bigint;
     v_bytes bigint;
+    v_booked bigint;
     v_fits boolean;
     v_streams bigint := 0;
     v_tombstones bigint := 0;
@@ -137,9 +168,11 @@ BEGIN
             INSERT INTO {garbage} (stream, below) VALUES (s.id, r.through + 1);
             o_events := r.through + 1 - s.first_seq;
             v_bytes := s.removed_bytes - v_end.running_bytes;
+            v_booked := v_bytes;
         ELSIF r.what = 'whole' THEN
             o_events := s.last_seq + 1 - s.first_seq;
             v_bytes := s.removed_bytes - s.total_bytes;
+            v_booked := v_bytes;
             v_open := CASE s.state WHEN 0 THEN -1 ELSE 0 END;
             v_streams := v_streams - 1;
             v_tombstones := v_tombstones + 1;
@@ -154,6 +187,7 @@ BEGIN
             v_gone := {drop_streams}(ARRAY[s.id]);
             o_events := v_gone.o_events;
             v_bytes := - v_gone.o_bytes;
+            v_booked := - v_gone.o_booked;
             v_rows := - v_gone.o_rows;
             v_open := - v_gone.o_open;
             v_streams := v_streams - v_gone.o_streams;
@@ -163,7 +197,7 @@ BEGIN
         v_all_bytes := v_all_bytes + v_bytes;
         v_changed := true;
         UPDATE {sessions} x SET
-            bytes = x.bytes + v_bytes, streams = x.streams + v_rows,
+            bytes = x.bytes + v_booked, streams = x.streams + v_rows,
             open_streams = x.open_streams + v_open
         WHERE x.id = s.session;
         o_session := s.session;

@@ -37,10 +37,10 @@ CREATE TABLE {sessions} (
     -- The sweep's order: used_at, or an earlier value of it, so that a use touches no index.
     listed_at    bigint NOT NULL DEFAULT 0,
     deleted_at   bigint,
-    bytes        bigint NOT NULL DEFAULT 0,
+    bytes        bigint NOT NULL DEFAULT 0, -- of its streams, so far as they are booked
     streams      bigint NOT NULL DEFAULT 0, -- rows in streams, tombstones among them
     open_streams bigint NOT NULL DEFAULT 0, -- rows in streams with state 0
-    -- Worth shrinking. An index on bytes itself would be touched by every append.
+    -- Worth shrinking. An index on bytes itself would be touched by every change of a session.
     large        boolean NOT NULL GENERATED ALWAYS AS (bytes >= 1048576) STORED
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX {name:sessions_listed} ON {sessions} (listed_at, id) WHERE record IS NOT NULL;
@@ -57,6 +57,7 @@ CREATE TABLE {streams} (
     removed_tag   bigint,           -- the tag of event first_seq - 1
     removed_bytes bigint  NOT NULL DEFAULT 0,
     total_bytes   bigint  NOT NULL,
+    booked_bytes  bigint  NOT NULL DEFAULT 0, -- of total_bytes, what its session's bytes hold
     own_bytes     bigint  NOT NULL, -- what the stream costs beside its events
     oldest_at     bigint,           -- when the oldest kept event was stored
     newest_at     bigint  NOT NULL,
@@ -73,6 +74,8 @@ CREATE TABLE {streams} (
         (CASE WHEN expired_at IS NOT NULL THEN 2 WHEN complete THEN 1 ELSE 0 END) STORED,
     large         boolean NOT NULL GENERATED ALWAYS AS
         (total_bytes - removed_bytes >= 65536) STORED,
+    unbooked      boolean NOT NULL GENERATED ALWAYS AS
+        (total_bytes <> booked_bytes AND session <> '') STORED,
     key           bytea   NOT NULL,
     session       text    COLLATE "C" NOT NULL, -- '' for a session-less stream
     name          text    COLLATE "C" NOT NULL,
@@ -83,6 +86,7 @@ CREATE UNIQUE INDEX {name:streams_name} ON {streams} (session, name);
 CREATE INDEX {name:streams_since} ON {streams} (state, since, id);
 CREATE INDEX {name:streams_oldest} ON {streams} (oldest_at, id) WHERE oldest_at IS NOT NULL;
 CREATE INDEX {name:streams_large} ON {streams} (id) WHERE large;
+CREATE INDEX {name:streams_unbooked} ON {streams} (id) WHERE unbooked;
 
 -- Rows are written once and deleted. A message is text and not json, which would not give back
 -- what the escape \u0000 stood in; the driver has checked that it is JSON.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_event_store_core::backend::Backend;
 use mcp_event_store_core::{
     Clock, Engine, EventStore, Lease, Maintenance, Message, NewEvent, Retention, SessionId,
     SessionStore, Settings, StreamId, StreamRef,
@@ -21,6 +22,7 @@ enum Step {
     DeleteSession { session: u8 },
     Wait { seconds: u8 },
     Sweep,
+    Book,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -37,6 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => session.prop_map(|session| Step::DeleteSession { session }),
         2 => (1..40_u8).prop_map(|seconds| Step::Wait { seconds }),
         2 => Just(Step::Sweep),
+        1 => Just(Step::Book),
     ]
 }
 
@@ -76,12 +79,18 @@ async fn run(steps: &[Step]) {
     // Two instances, which find each other's streams.
     let engines =
         [scope.engine_with(settings(), &clock).await, scope.engine_with(settings(), &clock).await];
+    let backend = scope.backend(&clock).await.unwrap();
     for (at, step) in steps.iter().enumerate() {
         apply(&engines[at % 2], &clock, step).await;
         compare(&scope).await;
+        if matches!(step, Step::Book) {
+            compare_booked(&scope, &backend).await;
+        }
     }
     engines[0].sweep().await.unwrap();
     compare(&scope).await;
+    compare_booked(&scope, &backend).await;
+    backend.close().await.unwrap();
     let freed = scope.integers(
         scope.sql("SELECT (SELECT count(*) FROM @events), (SELECT count(*) FROM @garbage)"),
     );
@@ -121,6 +130,7 @@ async fn apply(engine: &Arc<Engine<PostgresBackend>>, clock: &Clock, step: &Step
         Step::Sweep => {
             engine.sweep().await.unwrap();
         }
+        Step::Book => {}
     }
 }
 
@@ -131,7 +141,22 @@ impl Scope {
     }
 }
 
-/// Compares every sum with a count, and the metadata of streams with their events.
+/// Has everything booked, as a sweep does, and compares what sessions hold with a count.
+pub(crate) async fn compare_booked(scope: &Scope, backend: &PostgresBackend) {
+    let sessions = backend.large_sessions(0, None, 1000).await.unwrap();
+    let counted = "SELECT coalesce((SELECT sum(s.total_bytes - s.removed_bytes + s.own_bytes)
+            FROM @streams s WHERE s.session = x.id), 0)::bigint
+        FROM @sessions x ORDER BY x.id";
+    let counted = scope.integers(scope.sql(counted)).await;
+    let booked: Vec<_> = sessions.iter().map(|(_, bytes)| vec![bytes.cast_signed()]).collect();
+    assert_eq!(booked, counted, "bytes of sessions");
+    let unbooked = scope.integers(scope.sql("SELECT count(*) FROM @streams WHERE unbooked"));
+    assert_eq!(unbooked.await[0], [0], "streams that are not booked");
+    compare(scope).await;
+}
+
+/// Compares every sum with a count, so far as it is booked, and the metadata of streams with their
+/// events.
 pub(crate) async fn compare(scope: &Scope) {
     let same = async |what: &str, counted: &str, summed: &str| {
         let counted = scope.integers(scope.sql(counted)).await;
@@ -152,7 +177,7 @@ pub(crate) async fn compare(scope: &Scope) {
         sum(bytes)::bigint, sum(sessions)::bigint FROM @totals";
     same("totals", &totals, sums).await;
     let sessions = format!(
-        "{kept} SELECT coalesce(sum(s.counted), 0)::bigint, count(s.id),
+        "{kept} SELECT coalesce(sum(s.counted - s.total_bytes + s.booked_bytes), 0)::bigint, count(s.id),
              count(s.id) FILTER (WHERE s.state = 0)
          FROM @sessions x LEFT JOIN s ON s.session = x.id GROUP BY x.id ORDER BY x.id"
     );

@@ -96,14 +96,14 @@ async fn sweeper(engine: Arc<Engine<PostgresBackend>>) {
 }
 
 /// A database of a test's own, whose deadlocks the server counts.
-struct Database {
+pub(crate) struct Database {
     admin: Scope,
     name: String,
-    scope: Scope,
+    pub(crate) scope: Scope,
 }
 
 impl Database {
-    async fn create() -> Self {
+    pub(crate) async fn create() -> Self {
         let admin = Scope::shared().await;
         let name = fresh("crossing");
         admin.run(format!("CREATE DATABASE {name}")).await;
@@ -113,7 +113,7 @@ impl Database {
     }
 
     /// Drops it once all its connections are closed, and so have reported what they counted.
-    async fn drop_without_deadlocks(self) {
+    pub(crate) async fn drop_without_deadlocks(self) {
         let Self { admin, name, .. } = self;
         let counts =
             format!("SELECT deadlocks, xact_commit FROM pg_stat_database WHERE datname = '{name}'");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod accounting;
+mod booking;
 mod crossing;
 mod limits;
 mod notifications;
