@@ -40,7 +40,7 @@ static TABLE_PREFIX: Field = field(
 static WRITERS: Field = field(
     "writers",
     Kind::Count,
-    Value::Integer(4),
+    Value::Integer(2),
     NEEDED,
     "Batches that are committed at the same time, each on a connection of its own.",
 );
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn defaults_come_from_the_fields() {
         let options = PostgresOptions::default();
-        assert_eq!((options.writers, options.pool_size, options.notify), (4, 8, true));
+        assert_eq!((options.writers, options.pool_size, options.notify), (2, 8, true));
         assert_eq!((&*options.schema, &*options.table_prefix), ("mcp_event_store", ""));
         assert_eq!(options.sslmode, None);
     }
