@@ -40,6 +40,11 @@ async fn url(by_pooler: bool) -> Result<Url, HarnessError> {
     Ok(pooler.url().parse()?)
 }
 
+fn is_deadlock(error: &HarnessError) -> bool {
+    let error = error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    error.is_some_and(|error| error.code().as_deref() == Some("40P01"))
+}
+
 impl<const POOLED: bool> Postgres<POOLED> {
     fn options(&self) -> PostgresOptions {
         PostgresOptions {
@@ -125,7 +130,14 @@ impl<const POOLED: bool> Harness for Postgres<POOLED> {
         let drop = format!(
             "DROP SCHEMA IF EXISTS {schema} CASCADE; DROP SCHEMA IF EXISTS {schema}_backup CASCADE"
         );
-        self.run(drop).await
+        while let Err(error) = self.run(drop.clone()).await {
+            // A call that was given up may still run in the server, and wait for a table that this has
+            // locked while this waits for one of its own. Then PostgreSQL ends one of the two.
+            if !is_deadlock(&error) {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     async fn cut(&self, cut: Cut) -> Result<(), HarnessError> {
