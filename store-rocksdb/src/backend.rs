@@ -29,6 +29,9 @@ use crate::{append, connect, leases, read, sessions, sweep};
 /// Streams in a RocksDB directory.
 ///
 /// One process at a time has the directory open, and in it one backend.
+///
+/// Dropping it waits until the files are closed, and blocks meanwhile; [`close`](Backend::close) does
+/// not block.
 pub struct RocksBackend {
     path: PathBuf,
     // Dropped before the writer, whose thread so has the last hold on the database, and closes it.

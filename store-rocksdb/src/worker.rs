@@ -90,6 +90,14 @@ impl Worker {
     }
 }
 
+/// Waits until the thread has done what it was given and closed the files, so that a process that
+/// ends next does not end RocksDB in the middle of that.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.close()();
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

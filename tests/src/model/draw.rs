@@ -110,7 +110,7 @@ fn reading() -> impl Strategy<Value = Step> {
 }
 
 fn following() -> impl Strategy<Value = Step> {
-    let take_over = || prop::bool::weighted(0.25);
+    let take_over = || prop::bool::weighted(0.5);
     prop_oneof![
         2 => (on(), known(), take_over())
             .prop_map(|(on, after, take_over)| Step::Follow { on, after, take_over }),
