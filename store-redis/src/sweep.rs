@@ -36,8 +36,27 @@ impl Dirty {
     }
 }
 
+/// Removals of one script, events that one frees, and streams that one books. While a script runs,
+/// the server does nothing else: these take it about as long as a commit of many appends.
+const REMOVALS_AT_ONCE: usize = 32;
+const FREED_AT_ONCE: u64 = 128;
+const BOOKED_AT_ONCE: u64 = 64;
+
 /// Applies the removals that still fit; answers the events that each took.
 pub(crate) async fn remove(
+    redis: &Redis,
+    removals: &[Removal],
+    terms: &[u8],
+    dirty: &Dirty,
+) -> Result<Vec<Option<u64>>> {
+    let mut taken = Vec::with_capacity(removals.len());
+    for removals in removals.chunks(REMOVALS_AT_ONCE) {
+        taken.extend(remove_at_once(redis, removals, terms, dirty).await?);
+    }
+    Ok(taken)
+}
+
+async fn remove_at_once(
     redis: &Redis,
     removals: &[Removal],
     terms: &[u8],
@@ -123,12 +142,16 @@ async fn reclaim_in(
     let mut freed = 0;
     for buckets in redis.chunks(buckets) {
         let mut more = true;
-        if freed < max_events {
-            let mut call = Call::new(&scripts::RECLAIM, 0).number(max_events - freed);
+        while more && freed < max_events {
+            let most = FREED_AT_ONCE.min(max_events - freed);
+            let mut call = Call::new(&scripts::RECLAIM, 0).number(most);
             call.buckets.clone_from(&buckets);
             let [now_freed, left] = numbers(redis.run(&call, terms).await?)?;
             freed += now_freed;
             more = left > 0;
+            if now_freed == 0 {
+                break;
+            }
         }
         if more {
             for bucket in buckets {
@@ -139,11 +162,9 @@ async fn reclaim_in(
     Ok(freed)
 }
 
-/// Books what was appended and removed since it was last booked. Each call takes no more than
-/// `STEP` streams, so that none holds up the server.
+/// Books what was appended and removed since it was last booked.
 async fn book(redis: &Redis, terms: &[u8]) -> Result<()> {
-    const STEP: u64 = 256;
-    let args = [text_of(STEP).into_bytes()];
+    let args = [text_of(BOOKED_AT_ONCE).into_bytes()];
     let mut buckets = all_buckets();
     while !buckets.is_empty() {
         let answers = redis.run_everywhere(&scripts::BOOK, &buckets, &["u"], &args, terms).await?;
