@@ -78,7 +78,7 @@ const BY_KEY: &str = concat!(
 /// For each `[stream, seq]`: that event's tag and running bytes, and its successor's time.
 const PREFIX_ENDS: &str = "
     SELECT w.key, e.tag, e.running_bytes, n.stored_at
-    FROM json_each(?) w
+    FROM jsonb_each(?) w
     CROSS JOIN events e ON e.stream = w.value->>0 AND e.seq = w.value->>1
     LEFT JOIN events n ON n.stream = e.stream AND n.seq = e.seq + 1";
 
@@ -88,13 +88,13 @@ const GARBAGE: &str = "SELECT stream, below FROM garbage LIMIT 256";
 /// For each `[stream, seq]`: frees that stream's rows below that sequence, `?2` in all.
 const FREE: &str = "
     DELETE FROM events WHERE rowid IN (
-        SELECT e.rowid FROM json_each(?1) w
+        SELECT e.rowid FROM jsonb_each(?1) w
         CROSS JOIN events e ON e.stream = w.value->>0 AND e.seq < w.value->>1 LIMIT ?2)";
 
 /// For each `[stream, seq]`: forgets the stream if nothing of it is left to free.
 const FREED: &str = "
     DELETE FROM garbage
-    WHERE stream IN (SELECT value->>0 FROM json_each(?1)) AND NOT EXISTS (
+    WHERE stream IN (SELECT value->>0 FROM jsonb_each(?1)) AND NOT EXISTS (
         SELECT 1 FROM events e WHERE e.stream = garbage.stream AND e.seq < garbage.below)";
 
 /// All but the scans for small limits, which the configuration's guide warns of.
