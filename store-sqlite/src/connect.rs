@@ -2,15 +2,17 @@
 //! be wrong with a path.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mcp_event_store_core::{Durability, Error, Result};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, RawSql, Row, SqliteConnection};
+use tokio::time::{Instant, sleep};
 
 use crate::config::SqliteOptions;
-use crate::error::classify;
+use crate::error::{classify, is_locked};
 use crate::schema;
 
 /// Statements that a connection keeps prepared: all that this crate has.
@@ -45,7 +47,7 @@ pub(crate) async fn connect(
         .pragma("cache_size", cache_size(options.page_cache))
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging();
-    let mut writer = connect.connect().await.map_err(classify)?;
+    let mut writer = connect_patiently(&connect, options.busy_timeout).await.map_err(classify)?;
     let max_pages = limit_size(&mut writer, options.max_file_size).await?;
     schema::migrate(&mut writer).await?;
     let readers = SqlitePoolOptions::new()
@@ -63,6 +65,22 @@ pub(crate) async fn connect(
 /// A size as SQLite takes it: in KiB, and negative to tell it from a number of pages.
 fn cache_size(bytes: u64) -> String {
     format!("-{}", (bytes / 1024).max(1))
+}
+
+/// Connects, for `at_most` again and again: SQLite itself does not wait for a lock that is in the
+/// way of a new file's write-ahead log.
+async fn connect_patiently(
+    connect: &SqliteConnectOptions,
+    at_most: Duration,
+) -> sqlx::Result<SqliteConnection> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let give_up = Instant::now() + at_most;
+    loop {
+        match connect.connect().await {
+            Err(error) if is_locked(&error) && Instant::now() < give_up => sleep(PAUSE).await,
+            connected => return connected,
+        }
+    }
 }
 
 /// Finds what SQLite would report as a mere "unable to open database file".

@@ -33,6 +33,11 @@ pub(crate) fn is_raised(error: &sqlx::Error) -> bool {
     extended_code(error) == Some(RAISED)
 }
 
+/// Whether another connection's lock was in the way.
+pub(crate) fn is_locked(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(BUSY | LOCKED))
+}
+
 /// Whether `error` leaves it open what reached the disk: the store must be opened again.
 pub(crate) fn is_io_error(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(IOERR) || matches!(error, sqlx::Error::WorkerCrashed)
