@@ -144,15 +144,26 @@ impl Defect for LeavesTheRecord {
     }
 }
 
-/// Lets appends into a session that was just deleted.
+/// Forgets a deletion before it acknowledges it.
 #[derive(Default)]
 pub(crate) struct LeavesNoMark;
+
+impl LeavesNoMark {
+    /// How long a deletion is remembered.
+    const MEMORY: Duration = Duration::from_millis(1);
+}
 
 #[async_trait]
 impl Defect for LeavesNoMark {
     fn settings(&self, settings: &Settings) -> Settings {
         let mut settings = settings.clone();
-        settings.retention.tombstone_ttl = Duration::from_millis(1);
+        settings.retention.tombstone_ttl = Self::MEMORY;
         settings
+    }
+
+    async fn delete_session(&self, good: &Good, session: &SessionId) -> Result<Deleted> {
+        let deleted = good.events.delete_session(session).await?;
+        tokio::time::sleep(2 * Self::MEMORY).await;
+        Ok(deleted)
     }
 }
