@@ -20,7 +20,10 @@ pub const STREAM_OVERHEAD_BYTES: u64 = 256;
 
 /// One JSON value as text: given back byte for byte, never parsed into a tree, cheap to clone.
 #[derive(Clone)]
-pub struct RawJson(Arc<RawValue>);
+pub struct RawJson(Arc<Text>);
+
+/// A text of its own, which sharing it does not copy.
+struct Text(Box<RawValue>);
 
 /// A JSON-RPC message.
 pub type Message = RawJson;
@@ -36,7 +39,7 @@ impl RawJson {
     pub fn parse(text: impl Into<String>) -> Result<Self> {
         let raw = RawValue::from_string(text.into())
             .map_err(|e| Error::invalid("message", format!("is not one JSON value: {e}")))?;
-        Ok(Self(raw.into()))
+        Ok(raw.into())
     }
 
     /// Serialises `value`.
@@ -46,7 +49,7 @@ impl RawJson {
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         let raw = serde_json::value::to_raw_value(value)
             .map_err(|e| Error::invalid("message", format!("cannot be written as JSON: {e}")))?;
-        Ok(Self(raw.into()))
+        Ok(raw.into())
     }
 
     /// Parses the text into `T`.
@@ -61,7 +64,7 @@ impl RawJson {
     /// The text.
     #[must_use]
     pub fn get(&self) -> &str {
-        self.0.get()
+        self.0.0.get()
     }
 
     /// Bytes of the text.
@@ -79,7 +82,7 @@ impl RawJson {
 
 impl From<Box<RawValue>> for RawJson {
     fn from(raw: Box<RawValue>) -> Self {
-        Self(raw.into())
+        Self(Arc::new(Text(raw)))
     }
 }
 
@@ -99,7 +102,7 @@ impl fmt::Debug for RawJson {
 
 impl Serialize for RawJson {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.0.0.serialize(serializer)
     }
 }
 

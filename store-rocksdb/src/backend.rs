@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 
 use crate::batch::Batch;
 use crate::config::RocksOptions;
-use crate::database::Database;
+use crate::database::{Database, Tables};
 use crate::readers::Readers;
 use crate::worker::Worker;
 use crate::{append, connect, leases, read, sessions, sweep};
@@ -105,12 +105,13 @@ impl Backend for RocksBackend {
 
     async fn find(&self, stream: &StreamRef) -> Result<Option<Found>> {
         let (stream, clock) = (stream.clone(), self.clock.clone());
-        self.readers.run(move |database| read::find(database, &stream, clock.now())).await
+        self.readers.read(move |tables| read::find(tables, &stream, clock.now())).await
     }
 
     async fn read(&self, key: &StreamKey, after: u64, limit: PageLimit) -> Result<Option<Page>> {
         let (key, clock) = (*key, self.clock.clone());
-        self.readers.run(move |db| read::read(db, &key, after, limit, || clock.now())).await
+        let read = move |tables: &Tables| read::read(tables, &key, after, limit, || clock.now());
+        self.readers.read(read).await
     }
 
     async fn renew(

@@ -1,11 +1,14 @@
 //! The open database: reads of single values and of ranges, and the one way to write.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_event_store_core::backend::StreamKey;
 use mcp_event_store_core::{Durability, Error, Result, SessionId, StreamRef};
 use rocksdb::{
-    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ReadOptions, WriteBatch, WriteOptions,
+    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ReadOptions, ReadTier, WriteBatch,
+    WriteOptions,
 };
 
 use crate::error::{classify, classify_commit, damaged, is_io_error};
@@ -18,13 +21,22 @@ use crate::schema::Table;
 /// An open directory. Dropping the last handle closes it, which can take a moment.
 pub(crate) struct Database {
     // Closed before the lock is given back.
-    db: DB,
+    tables: Tables,
+    /// The same tables, of which only what is in memory is read: anything else is an error that
+    /// [is not in memory](crate::error::is_not_in_memory).
+    pub(crate) in_memory: Tables,
     _lock: Lock,
     durability: Durability,
     pub(crate) marks: Marks,
     pub(crate) known: Known,
     /// Set when a write failed so that nobody knows what the disk holds.
     failed: AtomicBool,
+}
+
+/// The tables, to be read.
+pub(crate) struct Tables {
+    db: Arc<DB>,
+    tier: ReadTier,
 }
 
 /// Whether what is read is worth keeping in the block cache.
@@ -42,23 +54,16 @@ pub(crate) struct Rows<'a> {
 
 impl Database {
     pub(crate) fn new(db: DB, lock: Lock, durability: Durability) -> Self {
+        let db = Arc::new(db);
         Self {
-            db,
+            tables: Tables { db: db.clone(), tier: ReadTier::All },
+            in_memory: Tables { db, tier: ReadTier::BlockCache },
             _lock: lock,
             durability,
             marks: Marks::default(),
             known: Known::default(),
             failed: AtomicBool::new(false),
         }
-    }
-
-    pub(crate) fn table(&self, table: Table) -> Result<&ColumnFamily> {
-        self.db.cf_handle(table.name()).ok_or_else(|| damaged("table of tables"))
-    }
-
-    /// RocksDB itself, for what concerns files rather than rows.
-    pub(crate) fn db(&self) -> &DB {
-        &self.db
     }
 
     /// Whether writes are taken.
@@ -86,10 +91,33 @@ impl Database {
     }
 }
 
-impl Database {
+impl Deref for Database {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl Tables {
+    pub(crate) fn table(&self, table: Table) -> Result<&ColumnFamily> {
+        self.db.cf_handle(table.name()).ok_or_else(|| damaged("table of tables"))
+    }
+
+    /// RocksDB itself, for what concerns files rather than rows.
+    pub(crate) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(self.tier);
+        options
+    }
+
     /// The value of `key`.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>> {
-        self.db.get_pinned_cf(self.table(table)?, key).map_err(classify)
+        self.db.get_pinned_cf_opt(self.table(table)?, key, &self.options()).map_err(classify)
     }
 
     /// The rows from `from` to before `below`, as they are now.
@@ -102,7 +130,7 @@ impl Database {
         below: Vec<u8>,
         cache: Cache,
     ) -> Result<Rows<'_>> {
-        let mut options = ReadOptions::default();
+        let mut options = self.options();
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(below);
         options.fill_cache(cache == Cache::Fill);

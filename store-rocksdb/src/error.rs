@@ -46,6 +46,12 @@ pub(crate) fn classify(error: rocksdb::Error) -> Error {
     }
 }
 
+/// Whether `error` only says that what was looked for in memory may be on the disk.
+pub(crate) fn is_not_in_memory(error: &Error) -> bool {
+    let cause = error.cause().and_then(|cause| cause.downcast_ref::<rocksdb::Error>());
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::Incomplete)
+}
+
 /// What `error` of a commit means: after an I/O error the commit may be on the disk or not.
 pub(crate) fn classify_commit(error: rocksdb::Error) -> Error {
     if is_io_error(&error) {

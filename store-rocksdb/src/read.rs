@@ -3,18 +3,18 @@
 use mcp_event_store_core::backend::{Found, Page, PageEvent, PageLimit, StreamKey, StreamMeta};
 use mcp_event_store_core::{Error, Result, StreamRef, Timestamp};
 
-use crate::database::{Cache, Database, Rows};
+use crate::database::{Cache, Rows, Tables};
 use crate::error::damaged;
 use crate::rows::{event_key, unpack_event};
 use crate::schema::Table;
 
 /// A stream by its name.
 pub(crate) fn find(
-    database: &Database,
+    tables: &Tables,
     stream: &StreamRef,
     now: Timestamp,
 ) -> Result<Option<Found>> {
-    let row = database.stream_named(stream)?;
+    let row = tables.stream_named(stream)?;
     Ok(row.map(|row| Found { meta: row.meta, now }))
 }
 
@@ -23,18 +23,18 @@ pub(crate) fn find(
 /// The stream is read first, and its events never change while they are kept. So events and stream
 /// are of one moment, unless some of them were freed between the two: then both are read again.
 pub(crate) fn read(
-    database: &Database,
+    tables: &Tables,
     key: &StreamKey,
     after: u64,
     limit: PageLimit,
     now: impl Fn() -> Timestamp,
 ) -> Result<Option<Page>> {
-    let mut stream = database.stream(key)?;
+    let mut stream = tables.stream(key)?;
     while let Some(row) = stream {
         let first_seq = row.meta.first_seq;
-        match page(database, row.meta, after, limit, now()) {
+        match page(tables, row.meta, after, limit, now()) {
             Err(error @ Error::Corrupt { .. }) => {
-                stream = database.stream(key)?;
+                stream = tables.stream(key)?;
                 if stream.as_ref().is_some_and(|row| row.meta.first_seq == first_seq) {
                     return Err(error);
                 }
@@ -47,7 +47,7 @@ pub(crate) fn read(
 
 /// The page of `meta`, of whose events none may be missing.
 fn page(
-    database: &Database,
+    tables: &Tables,
     meta: StreamMeta,
     after: u64,
     limit: PageLimit,
@@ -59,7 +59,7 @@ fn page(
         return Ok(page);
     }
     // The anchor, if it is kept, is read with the events that follow it.
-    let mut events = Events::of(database, meta, after.max(meta.first_seq), Cache::Fill)?;
+    let mut events = Events::of(tables, meta, after.max(meta.first_seq), Cache::Fill)?;
     let mut bytes_before = meta.removed_bytes;
     if after >= meta.first_seq {
         let anchor = events.next()?.ok_or_else(|| damaged("stream"))?;
@@ -83,11 +83,11 @@ fn is_full(events: &[PageEvent], limit: PageLimit) -> bool {
 
 /// A kept event of `meta`, and the one after it if it is not the last.
 pub(crate) fn event_and_next(
-    database: &Database,
+    tables: &Tables,
     meta: &StreamMeta,
     seq: u64,
 ) -> Result<(PageEvent, Option<PageEvent>)> {
-    let mut events = Events::of(database, meta, seq, Cache::Leave)?;
+    let mut events = Events::of(tables, meta, seq, Cache::Leave)?;
     let event = events.next()?.ok_or_else(|| damaged("stream"))?;
     Ok((event, events.next()?))
 }
@@ -100,9 +100,9 @@ struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    fn of(database: &'a Database, meta: &StreamMeta, from: u64, cache: Cache) -> Result<Self> {
+    fn of(tables: &'a Tables, meta: &StreamMeta, from: u64, cache: Cache) -> Result<Self> {
         let (first, below) = (event_key(&meta.key, from), event_key(&meta.key, meta.last_seq + 1));
-        let rows = database.rows(Table::Events, first.to_vec(), below.to_vec(), cache)?;
+        let rows = tables.rows(Table::Events, first.to_vec(), below.to_vec(), cache)?;
         Ok(Self { rows, next: from, last: meta.last_seq })
     }
 

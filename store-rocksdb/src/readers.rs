@@ -1,11 +1,13 @@
-//! Reads, each on a thread on which it may block, a limited number at a time.
+//! Reads, a limited number at a time: of what is in memory at once, of the disk on a thread on which
+//! they may block.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mcp_event_store_core::{Error, Result};
 use tokio::sync::Semaphore;
 
-use crate::database::Database;
+use crate::database::{Database, Tables};
+use crate::error::is_not_in_memory;
 
 /// Who may read.
 pub(crate) struct Readers {
@@ -24,6 +26,21 @@ impl Readers {
     pub(crate) fn database(&self) -> Result<Arc<Database>> {
         let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         database.clone().ok_or(Error::Closed)
+    }
+
+    /// Reads at once if all of it is in memory, and else like [`run`](Self::run). What is read has to
+    /// be little.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl Fn(&Tables) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.turns.acquire().await.map_err(|_| Error::Closed)?;
+        let answer = read(&self.database()?.in_memory);
+        drop(turn);
+        match answer {
+            Err(error) if is_not_in_memory(&error) => self.run(move |database| read(database)).await,
+            answer => answer,
+        }
     }
 
     /// Reads. A dropped call is read to its end, which is that of a page, and leaves nothing open.

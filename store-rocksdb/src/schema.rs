@@ -25,6 +25,9 @@ const BITS_PER_KEY: f64 = 10.0;
 /// A block is what one read takes from the disk, and what one damaged byte costs.
 const BLOCK_BYTES: usize = 4 * 1024;
 
+/// Events are read one after the other.
+const BLOCK_OF_EVENTS_BYTES: usize = 16 * 1024;
+
 /// Of so many neighbouring entries, so many deleted ones make a file worth compacting: so lists
 /// that sweeps empty from the front do not grow a front of deleted entries.
 const DELETION_WINDOW: usize = 1024;
@@ -101,6 +104,7 @@ impl Table {
                 family.set_prefix_extractor(SliceTransform::create_fixed_prefix(16));
                 family.set_memtable_prefix_bloom_ratio(0.05);
                 blocks.set_whole_key_filtering(false);
+                blocks.set_block_size(BLOCK_OF_EVENTS_BYTES);
                 family.add_compact_on_deletion_collector_factory(DELETION_WINDOW, DELETIONS, 0.5);
             }
             Self::Lists => {

@@ -3,8 +3,10 @@
 
 use std::future::{Future, pending};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::poll;
 use futures_util::stream::{self, TryStreamExt};
 use sync_wrapper::SyncStream;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -352,12 +354,17 @@ impl<B: Backend> Follower<B> {
         self.unattended(read).await?.ok_or(Error::UnknownEvent)
     }
 
-    /// Runs a read as a task, which ends if this reader is dropped. A client that stalls stops
-    /// polling anywhere; were the read polled with it, it would keep a connection of the pool.
+    /// Runs a read that is not answered at once as a task, which ends if this reader is dropped. A
+    /// client that stalls stops polling anywhere; were the read polled with it, it would keep a
+    /// connection of the pool.
     async fn unattended<T: Send + 'static>(
         &self,
         read: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        let mut read = Box::pin(read);
+        if let Poll::Ready(answer) = poll!(read.as_mut()) {
+            return answer;
+        }
         let task = AbortOnDropHandle::new(self.shared.tasks.spawn(read));
         task.await.unwrap_or_else(|panic| Err(Error::backend("a read ended early", panic)))
     }
