@@ -19,10 +19,10 @@ use crate::scripts::{self, Script};
 use crate::server;
 use crate::target::{Address, Target};
 
-/// Buckets that one call works on where there is one server.
-const CHUNK: usize = 128;
+/// Buckets that one call works on where there is one server, which does nothing else meanwhile.
+const CHUNK: usize = 64;
 
-/// Calls for several buckets that are under way at once.
+/// Calls for several buckets that are under way at once in a cluster.
 const AT_ONCE: usize = 32;
 
 /// Redirections that one call follows without a pause: more would be a circle.
@@ -235,8 +235,9 @@ impl Redis {
         buckets.chunks(size).map(<[Bucket]>::to_vec).collect()
     }
 
-    /// Runs a call that may be tried again for all `buckets` that have a key of one of `names`, a
-    /// few at once; answers each call's buckets and answer, in order.
+    /// Runs a call that may be tried again for all `buckets` that have a key of one of `names`;
+    /// answers each call's buckets and answer, in order. In a cluster a few run at once. One server
+    /// works on one at a time, and appends that come meanwhile should wait for no more than that.
     pub(crate) async fn run_everywhere(
         &self,
         script: &'static Script,
@@ -252,7 +253,8 @@ impl Redis {
             let answer = self.run(&call, terms).await?;
             Ok((call.buckets, answer))
         });
-        stream::iter(calls).buffered(AT_ONCE).try_collect().await
+        let at_once = if self.nodes.is_cluster() { AT_ONCE } else { 1 };
+        stream::iter(calls).buffered(at_once).try_collect().await
     }
 
     /// Those of `buckets` that may have a key of one of `names`. In a cluster, where each bucket

@@ -38,8 +38,8 @@ impl Dirty {
 
 /// Removals of one script, events that one frees, and streams that one books. While a script runs,
 /// the server does nothing else: these take it about as long as a commit of many appends.
-const REMOVALS_AT_ONCE: usize = 32;
-const FREED_AT_ONCE: u64 = 128;
+const REMOVALS_AT_ONCE: usize = 24;
+const FREED_AT_ONCE: u64 = 96;
 const BOOKED_AT_ONCE: u64 = 64;
 
 /// Applies the removals that still fit; answers the events that each took.

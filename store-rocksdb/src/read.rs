@@ -9,11 +9,7 @@ use crate::rows::{event_key, unpack_event};
 use crate::schema::Table;
 
 /// A stream by its name.
-pub(crate) fn find(
-    tables: &Tables,
-    stream: &StreamRef,
-    now: Timestamp,
-) -> Result<Option<Found>> {
+pub(crate) fn find(tables: &Tables, stream: &StreamRef, now: Timestamp) -> Result<Option<Found>> {
     let row = tables.stream_named(stream)?;
     Ok(row.map(|row| Found { meta: row.meta, now }))
 }

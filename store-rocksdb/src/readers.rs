@@ -38,7 +38,9 @@ impl Readers {
         let answer = read(&self.database()?.in_memory);
         drop(turn);
         match answer {
-            Err(error) if is_not_in_memory(&error) => self.run(move |database| read(database)).await,
+            Err(error) if is_not_in_memory(&error) => {
+                self.run(move |database| read(database)).await
+            }
             answer => answer,
         }
     }
@@ -66,5 +68,60 @@ impl Readers {
         self.turns.close();
         drop(all);
         self.database.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mcp_event_store_core::backend::{Group, PageLimit, PendingEvent, StreamKey, Tag};
+    use mcp_event_store_core::{Durability, Settings, StreamId, StreamRef, Timestamp};
+
+    use super::*;
+    use crate::append::append;
+    use crate::batch::{Batch, Totals};
+    use crate::config::RocksOptions;
+    use crate::connect::connect;
+    use crate::read;
+
+    const KEY: StreamKey = StreamKey([7; 16]);
+
+    fn three_events() -> Group {
+        let event = PendingEvent {
+            tag: Tag([1; 6]),
+            message: None,
+            retry_ms: None,
+            lease: None,
+            completes_stream: false,
+        };
+        let stream = StreamRef::sessionless(StreamId::new("stream").unwrap());
+        Group { stream, candidate_key: KEY, events: vec![event; 3] }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_in_memory_is_read_from_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let (path, options) = (folder.path().join("read"), RocksOptions::default());
+            connect(&path, &options, Durability::Relaxed).unwrap()
+        };
+        let page = |tables: &Tables| {
+            read::read(tables, &KEY, 0, PageLimit::PAGE, || Timestamp(0))
+                .map(|page| page.unwrap().events.len())
+        };
+
+        let written = open();
+        let mut batch = Batch::new(&written, Totals::default());
+        let appended = append(&mut batch, &[three_events()], &Settings::default(), Timestamp(0));
+        assert!(appended[0].is_ok());
+        batch.commit().unwrap();
+        assert_eq!(page(&written.in_memory).unwrap(), 3);
+        drop(written);
+
+        // Opening writes the log's events into a file, and leaves the cache empty.
+        let readers = Readers::new(Arc::new(open()), 1);
+        let in_memory = || page(&readers.database().unwrap().in_memory);
+        assert!(is_not_in_memory(&in_memory().unwrap_err()));
+        assert_eq!(readers.read(page).await.unwrap(), 3);
+        assert_eq!(in_memory().unwrap(), 3);
     }
 }

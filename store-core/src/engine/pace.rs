@@ -3,8 +3,9 @@
 //! SQLite and RocksDB have one writer, and whoever appends waits for the sweep's step that is under
 //! way. There commits of appends and steps take turns, and a step is only as large as takes no
 //! longer than a commit. So an append waits for one step at most, and that about doubles the time
-//! it takes; and a sweep gets about half of the writer's time. While nobody appends, and where
-//! the database has several writers, steps are as large as they may be.
+//! it takes; and a sweep gets about half of the writer's time. Where the database has several
+//! writers nobody takes turns, and steps are as small. While nobody appends, they are as large as
+//! they may be.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -65,9 +66,8 @@ impl Pace {
         self.company_until.store(number(until.as_millis()), Ordering::Relaxed);
     }
 
-    /// How long a step may take; `None` while nobody appends, or needs no turn to.
+    /// How long a step may take; `None` while nobody appends.
     pub(super) fn step_time(&self) -> Option<Duration> {
-        self.turn.as_ref()?;
         let now = number(self.opened.elapsed().as_millis());
         let is_company = now < self.company_until.load(Ordering::Relaxed);
         is_company.then(|| Duration::from_micros(self.commit_micros.load(Ordering::Relaxed)))
@@ -187,6 +187,6 @@ mod tests {
         let among_others = Pace::new(2);
         among_others.committed(ALLOWED);
         assert!(among_others.turn().await.is_none());
-        assert_eq!(among_others.step_time(), None);
+        assert_eq!(among_others.step_time(), Some(ALLOWED));
     }
 }
