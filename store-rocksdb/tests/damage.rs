@@ -18,6 +18,11 @@ fn long(n: usize) -> NewEvent {
     NewEvent::message(Message::from_value(&text(n).repeat(500)).unwrap())
 }
 
+/// A block of events holds 16 KiB, and a larger event has one of its own.
+fn longer_than_a_block(n: usize) -> NewEvent {
+    NewEvent::message(Message::from_value(&text(n).repeat(2000)).unwrap())
+}
+
 fn texts(events: &[StoredEvent]) -> Vec<String> {
     let text = |event: &StoredEvent| event.message.as_ref().unwrap().get().to_owned();
     events.iter().map(text).collect()
@@ -96,7 +101,7 @@ async fn three_streams(path: &Path) -> Store {
     let store = open(path, "compression=none").await.unwrap();
     for n in 0..3 {
         let name = n.to_string();
-        store.events().store_event(&stream(&name), long(n)).await.unwrap();
+        store.events().store_event(&stream(&name), longer_than_a_block(n)).await.unwrap();
     }
     close(store).await;
     // Opening writes what is in the log into files.
