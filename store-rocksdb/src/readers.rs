@@ -73,8 +73,8 @@ impl Readers {
 
 #[cfg(test)]
 mod tests {
-    use mcp_event_store_core::backend::{Group, PageLimit, PendingEvent, StreamKey, Tag};
-    use mcp_event_store_core::{Durability, Settings, StreamId, StreamRef, Timestamp};
+    use mcp_event_store_core::backend::PageLimit;
+    use mcp_event_store_core::{Durability, Settings, Timestamp};
 
     use super::*;
     use crate::append::append;
@@ -82,20 +82,7 @@ mod tests {
     use crate::config::RocksOptions;
     use crate::connect::connect;
     use crate::read;
-
-    const KEY: StreamKey = StreamKey([7; 16]);
-
-    fn three_events() -> Group {
-        let event = PendingEvent {
-            tag: Tag([1; 6]),
-            message: None,
-            retry_ms: None,
-            lease: None,
-            completes_stream: false,
-        };
-        let stream = StreamRef::sessionless(StreamId::new("stream").unwrap());
-        Group { stream, candidate_key: KEY, events: vec![event; 3] }
-    }
+    use crate::work::{group, key};
 
     #[tokio::test]
     async fn what_is_not_in_memory_is_read_from_the_disk() {
@@ -105,13 +92,13 @@ mod tests {
             connect(&path, &options, Durability::Relaxed).unwrap()
         };
         let page = |tables: &Tables| {
-            read::read(tables, &KEY, 0, PageLimit::PAGE, || Timestamp(0))
+            read::read(tables, &key(0), 0, PageLimit::PAGE, || Timestamp(0))
                 .map(|page| page.unwrap().events.len())
         };
 
         let written = open();
         let mut batch = Batch::new(&written, Totals::default());
-        let appended = append(&mut batch, &[three_events()], &Settings::default(), Timestamp(0));
+        let appended = append(&mut batch, &[group(0, 3)], &Settings::default(), Timestamp(0));
         assert!(appended[0].is_ok());
         batch.commit().unwrap();
         assert_eq!(page(&written.in_memory).unwrap(), 3);

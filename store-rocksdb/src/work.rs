@@ -30,7 +30,7 @@ struct Filled {
     _folder: tempfile::TempDir,
 }
 
-fn key(n: u64) -> StreamKey {
+pub(crate) fn key(n: u64) -> StreamKey {
     let mut key = [0xa5; 16];
     key[4..12].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     StreamKey(key)
@@ -46,7 +46,7 @@ fn name(n: u64) -> StreamRef {
     StreamRef::in_session(session, StreamId::new(format!("stream-{n}")).unwrap())
 }
 
-fn group(n: u64, events: u64) -> Group {
+pub(crate) fn group(n: u64, events: u64) -> Group {
     let event = |seq: u64| PendingEvent {
         tag: Tag([seq.to_be_bytes()[7]; 6]),
         message: Some(Message::from_value(&"x".repeat(100)).unwrap()),

@@ -46,7 +46,7 @@ pub(crate) fn is_io_error(error: &sqlx::Error) -> bool {
 /// What `error` means for the caller of a statement that stored nothing.
 pub(crate) fn classify(error: sqlx::Error) -> Error {
     match primary_code(&error) {
-        Some(BUSY | LOCKED) => Error::unavailable(
+        _ if is_locked(&error) => Error::unavailable(
             "the SQLite database is locked by another process: end it, or raise busy_timeout",
             error,
         ),

@@ -20,6 +20,7 @@ pub(crate) struct Good {
     /// The connection that it works on.
     pub(crate) link: Link,
     pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
 }
 
 /// What is wrong with a store: what it does instead of asking the good one. One value serves all
@@ -126,6 +127,7 @@ impl<D: Defect> Harness for Broken<D> {
             maintenance: maintenance.ok_or("no maintenance")?,
             link: self.linked.link.clone(),
             settings: settings.clone(),
+            clock: clock.clone(),
         };
         let store = Arc::new(Store { good, defect: self.defect.clone() });
         Ok(Opened {
