@@ -4,99 +4,197 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use mcp_event_store_core::backend::{Appended, Group};
-use mcp_event_store_core::{Error, Result, Settings};
+use mcp_event_store_core::backend::{Appended, Group, Known};
+use mcp_event_store_core::{Clock, Error, Result, Settings, Timestamp};
 use redis::Value;
 
 use crate::call::{Call, Redis};
 use crate::error::{Effect, malformed};
+use crate::extension::{Extension, in_time};
 use crate::keys::{Bucket, bucket_of};
-use crate::rows::{Reader, array, double, event_to_bytes, integer, millis, session_text};
+use crate::rows::{
+    Reader, Row, array, bytes, double, event_to_bytes, integer, millis, session_text, terms, time,
+};
 use crate::scripts;
 
-/// Why a script refused a group.
+/// What the script answers where it stored a group as this instance knew it.
+const EXTENDED: i64 = 0;
+/// Why it refused one.
 const COMPLETE: i64 = 1;
 const SESSION_DELETED: i64 = 2;
 const LIMIT_REACHED: i64 = 3;
 
-/// Groups of one call, by their place in the batch.
-type Part = Vec<usize>;
-
-/// What every append is given after the terms.
+/// What every script that wakes followers is given after the terms.
 pub(crate) struct Waker<'a> {
     pub(crate) channel: &'a str,
     pub(crate) instance: [u8; 8],
 }
 
-/// Commits `groups`, each of which is answered by itself.
-pub(crate) async fn append(
-    redis: &Redis,
-    groups: &[Group],
-    settings: &Settings,
-    terms: &[u8],
-    waker: &Waker<'_>,
-) -> Result<Vec<Result<Appended>>> {
-    let parts = parts(redis, groups);
-    let calls = parts.iter().map(|part| async {
-        let call = call(groups, part, waker)?;
-        let answers = array(redis.run(&call, terms).await?)?;
-        if answers.len() == part.len() { Ok(answers) } else { Err(malformed("missing answers")) }
-    });
-    let mut results: Vec<Result<Appended>> = groups.iter().map(|_| Err(Error::Closed)).collect();
-    for (part, answers) in parts.iter().zip(join_all(calls).await) {
-        match answers {
-            Ok(answers) => {
-                for (at, answer) in part.iter().zip(answers) {
-                    results[*at] = appended(&answer, settings);
-                }
-            }
-            Err(error) => part.iter().for_each(|at| results[*at] = Err(error.clone())),
-        }
-    }
-    Ok(results)
+/// Commits groups.
+pub(crate) struct Appender<'a> {
+    pub(crate) redis: &'a Redis,
+    pub(crate) settings: &'a Settings,
+    pub(crate) clock: &'a Clock,
+    pub(crate) waker: Waker<'a>,
+    /// Streams as the last append of this instance left them.
+    pub(crate) known: &'a Known<Row>,
 }
 
-fn parts(redis: &Redis, groups: &[Group]) -> Vec<Part> {
+/// A group, and what becomes of its stream if that is as this instance knows it.
+struct Planned<'a> {
+    group: &'a Group,
+    extension: Option<Extension>,
+}
+
+impl Appender<'_> {
+    /// Commits `groups`, each of which is answered by itself.
+    pub(crate) async fn append(&self, groups: &[Group]) -> Result<Vec<Result<Appended>>> {
+        let parts = parts(self.redis, groups);
+        let calls = parts.iter().map(|part| self.call(part.iter().map(|at| &groups[*at])));
+        let mut results: Vec<Result<Appended>> =
+            groups.iter().map(|_| Err(Error::Closed)).collect();
+        for (part, answers) in parts.iter().zip(join_all(calls).await) {
+            match answers {
+                Ok(answers) => {
+                    part.iter().zip(answers).for_each(|(at, answer)| results[*at] = answer);
+                }
+                Err(error) => part.iter().for_each(|at| results[*at] = Err(error.clone())),
+            }
+        }
+        Ok(results)
+    }
+
+    /// Commits groups in one call.
+    async fn call(&self, groups: impl Iterator<Item = &Group>) -> Result<Vec<Result<Appended>>> {
+        let planned: Vec<Planned<'_>> = groups.map(|group| self.plan(group)).collect();
+        let rows = self.run(&planned).await;
+        self.known.note(planned.iter().enumerate().map(|(at, planned)| {
+            let row = rows.as_ref().ok().and_then(|rows| rows[at].as_ref().ok());
+            let open = row.filter(|row| !row.meta.complete);
+            (planned.group.stream.clone(), open.cloned())
+        }));
+        let answer = |(row, planned): (Result<Row>, &Planned<'_>)| {
+            row.map(|row| appended(&row, planned.group.events.len()))
+        };
+        Ok(rows?.into_iter().zip(&planned).map(answer).collect())
+    }
+
+    fn plan<'a>(&self, group: &'a Group) -> Planned<'a> {
+        let known = self.known.get(&group.stream);
+        let extension =
+            known.and_then(|row| Extension::of(row, &group.events, self.settings, self.clock));
+        Planned { group, extension }
+    }
+
+    /// Each group's stream as it is now, or why it was refused.
+    async fn run(&self, groups: &[Planned<'_>]) -> Result<Vec<Result<Row>>> {
+        let terms = terms(self.clock, Some(self.settings));
+        let answers = self.redis.run(&call(groups, &self.waker)?, &terms).await?;
+        let mut answers = array(answers)?.into_iter();
+        let now = bytes(answers.next().ok_or_else(|| malformed("no time"))?)?;
+        let now = Reader::new(&now).time()?;
+        if answers.len() != groups.len() {
+            return Err(malformed("missing answers"));
+        }
+        Ok(groups.iter().zip(answers).map(|(group, answer)| self.row(group, answer, now)).collect())
+    }
+
+    fn row(&self, planned: &Planned<'_>, answer: Value, now: Timestamp) -> Result<Row> {
+        let Planned { group, extension } = planned;
+        if let Value::BulkString(packed) = answer {
+            let mut fields = Reader::new(&packed);
+            let key = fields.key()?;
+            return Row::read(key, fields.rest(), Some(group.stream.clone()));
+        }
+        Err(match integer(&answer)? {
+            EXTENDED => {
+                let extension = extension.as_ref().ok_or_else(|| malformed("an unknown stream"))?;
+                return Ok(extension.row(&group.events, now));
+            }
+            COMPLETE => Error::StreamComplete,
+            SESSION_DELETED => Error::SessionDeleted,
+            LIMIT_REACHED => {
+                let allowed = self.settings.limits.max_streams_per_session.unwrap_or_default();
+                Error::LimitReached { limit: "max_streams_per_session", allowed }
+            }
+            _ => malformed("an unknown refusal"),
+        })
+    }
+}
+
+fn appended(row: &Row, events: usize) -> Appended {
+    let meta = &row.meta;
+    Appended {
+        key: meta.key,
+        first_seq: meta.last_seq + 1 - events as u64,
+        stored_at: meta.newest_at,
+        reader_epoch: meta.reader_epoch,
+    }
+}
+
+/// Groups of one call, by their place in the batch.
+fn parts(redis: &Redis, groups: &[Group]) -> Vec<Vec<usize>> {
     if !redis.nodes.is_cluster() {
         return vec![(0..groups.len()).collect()];
     }
-    let mut by_bucket: BTreeMap<Bucket, Part> = BTreeMap::new();
+    let mut by_bucket: BTreeMap<Bucket, Vec<usize>> = BTreeMap::new();
     for (at, group) in groups.iter().enumerate() {
         by_bucket.entry(bucket_of(&group.stream)).or_default().push(at);
     }
     by_bucket.into_values().collect()
 }
 
-fn call(groups: &[Group], part: &[usize], waker: &Waker<'_>) -> Result<Call> {
-    let mut buckets: Vec<_> = part.iter().map(|at| bucket_of(&groups[*at].stream)).collect();
+/// The arguments are those of `scripts/extend.lua`.
+fn call(groups: &[Planned<'_>], waker: &Waker<'_>) -> Result<Call> {
+    let mut buckets: Vec<_> =
+        groups.iter().map(|planned| bucket_of(&planned.group.stream)).collect();
     buckets.sort_unstable();
     buckets.dedup();
-    let mut args = vec![waker.channel.as_bytes().to_vec(), waker.instance.to_vec()];
-    for group in part.iter().map(|at| &groups[*at]) {
-        let bucket = buckets.binary_search(&bucket_of(&group.stream)).unwrap_or_default() + 1;
-        push_group(&mut args, group, bucket)?;
+    let [from, until] = in_time(groups.iter().filter_map(|planned| planned.extension.as_ref()));
+    let mut args = vec![
+        waker.channel.as_bytes().to_vec(),
+        waker.instance.to_vec(),
+        [time(from), time(until)].concat(),
+        names(groups)?,
+    ];
+    for planned in groups {
+        let bucket = buckets.binary_search(&bucket_of(&planned.group.stream)).unwrap_or_default();
+        push_group(&mut args, planned, bucket + 1)?;
     }
     Ok(Call { script: &scripts::APPEND, effect: Effect::Once, buckets, args })
 }
 
-/// The arguments of one group: see `scripts/append.lua`.
-fn push_group(args: &mut Vec<Vec<u8>>, group: &Group, bucket: usize) -> Result<()> {
-    let session = session_text(group.stream.session.as_ref());
-    let name = group.stream.stream.as_str();
+/// What wakes the groups' followers.
+fn names(groups: &[Planned<'_>]) -> Result<Vec<u8>> {
+    let mut names = Vec::new();
+    for Planned { group, .. } in groups {
+        let session = session_text(group.stream.session.as_ref());
+        let name = group.stream.stream.as_str();
+        names.extend([small(session.len())?, small(name.len())?].concat());
+        names.extend([session.as_bytes(), name.as_bytes()].concat());
+    }
+    Ok(names)
+}
+
+fn push_group(args: &mut Vec<Vec<u8>>, planned: &Planned<'_>, bucket: usize) -> Result<()> {
+    let Planned { group, extension } = planned;
     let leases = leases(group);
     let completes = group.events.last().is_some_and(|event| event.completes_stream);
-    let mut head = Vec::with_capacity(27 + session.len() + name.len());
-    head.extend(small(bucket)?);
-    head.extend(small(group.events.len())?);
-    head.push(u8::from(completes));
-    head.extend(small(leases.len())?);
-    head.extend(group.candidate_key.0);
-    head.extend(small(session.len())?);
-    head.extend(small(name.len())?);
-    head.extend(session.as_bytes());
-    head.extend(name.as_bytes());
+    let mut head = [small(bucket)?, small(group.events.len())?, small(leases.len())?].concat();
+    head.extend([u8::from(completes), u8::from(extension.is_some())]);
     args.push(head);
-    args.extend(group.events.iter().map(event_to_bytes));
+    args.push(session_text(group.stream.session.as_ref()).into());
+    args.push(group.stream.stream.as_str().into());
+    args.push(group.candidate_key.0.to_vec());
+    if let Some(extension) = extension {
+        args.extend(extension.args());
+    }
+    for (at, event) in group.events.iter().enumerate() {
+        if let Some(extension) = extension {
+            args.extend(extension.event_args(at));
+        }
+        args.push(event_to_bytes(event));
+    }
     args.extend(leases);
     Ok(())
 }
@@ -115,26 +213,4 @@ fn leases(group: &Group) -> Vec<Vec<u8>> {
         packed
     });
     packed.collect()
-}
-
-/// What the script answered for one group.
-fn appended(answer: &Value, settings: &Settings) -> Result<Appended> {
-    let Value::BulkString(packed) = answer else {
-        return Err(match integer(answer)? {
-            COMPLETE => Error::StreamComplete,
-            SESSION_DELETED => Error::SessionDeleted,
-            LIMIT_REACHED => {
-                let allowed = settings.limits.max_streams_per_session.unwrap_or_default();
-                Error::LimitReached { limit: "max_streams_per_session", allowed }
-            }
-            _ => malformed("an unknown refusal"),
-        });
-    };
-    let mut fields = Reader::new(packed);
-    Ok(Appended {
-        key: fields.key()?,
-        first_seq: fields.count()?,
-        stored_at: fields.time()?,
-        reader_epoch: fields.count()?,
-    })
 }

@@ -8,20 +8,20 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use mcp_event_store_core::backend::{
-    Appended, Backend, Candidates, Cursor, Found, Group, Page, PageLimit, Removal, StreamKey,
-    StreamMeta, Wakeup,
+    Appended, Backend, Candidates, Cursor, Found, Group, Known, Page, PageLimit, Removal,
+    StreamKey, StreamMeta, Wakeup,
 };
 use mcp_event_store_core::{
     Clock, Deleted, Durability, Error, Lease, LeaseState, Result, SessionId, SessionRecord,
     Settings, StreamRef, Timestamp, Usage,
 };
 
-use crate::append::{self, Waker};
+use crate::append::{Appender, Waker};
 use crate::call::{Call, Redis};
 use crate::config::RedisOptions;
 use crate::error::NO_RIGHTS;
 use crate::keys::{bucket_of, bucket_of_session, channel, place};
-use crate::rows::{integer, terms};
+use crate::rows::{Row, integer, terms};
 use crate::sweep::Dirty;
 use crate::target::Target;
 use crate::{leases, listing, read, scripts, sessions, sweep, wakeups};
@@ -40,6 +40,8 @@ pub struct RedisBackend {
     dirty: Dirty,
     /// Guards nothing else; nothing awaits under it.
     unconfirmed: Mutex<Unconfirmed>,
+    /// Streams as the last append of this instance left them.
+    known: Known<Row>,
 }
 
 /// Streams with events that too few replicas may have.
@@ -88,6 +90,7 @@ impl RedisBackend {
             channel,
             dirty: Dirty::default(),
             unconfirmed: Mutex::default(),
+            known: Known::default(),
         })
     }
 
@@ -168,8 +171,9 @@ impl Backend for RedisBackend {
     }
 
     async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>> {
-        let terms = self.terms(settings);
-        let results = append::append(&self.redis, groups, settings, &terms, &self.waker()).await?;
+        let (redis, clock, waker) = (&self.redis, &self.clock, self.waker());
+        let appender = Appender { redis, settings, clock, waker, known: &self.known };
+        let results = appender.append(groups).await?;
         self.note_unconfirmed(groups, &results);
         Ok(results)
     }

@@ -32,6 +32,7 @@ mod cluster;
 mod config;
 mod connect;
 mod error;
+mod extension;
 mod keys;
 mod leases;
 mod listing;

@@ -12,15 +12,13 @@ use redis::Value;
 
 use crate::call::{Call, Redis};
 use crate::error::malformed;
+use crate::extension::LARGE;
 use crate::keys::{Bucket, all_buckets, bucket_of_key, bucket_of_session};
 use crate::rows::{Reader, array, bytes, meta_from, text_of, unsigned};
 use crate::scripts;
 
 /// Streams that each bucket gives at a time.
 const EACH: usize = 16;
-
-/// Kept bytes from which on a stream stands in the sorted set of large ones.
-const INDEXED_FROM: u64 = 65_536;
 
 /// A stream's place in the order.
 type Place = (i64, StreamKey);
@@ -68,7 +66,7 @@ async fn everywhere(
         Candidates::Complete(at) => ("c", until(at), 0),
         Candidates::Tombstones(at) => ("d", until(at), 0),
         Candidates::Aged(at) => ("a", until(at), 0),
-        Candidates::Large(bytes) if *bytes >= INDEXED_FROM => ("l", all(), *bytes),
+        Candidates::Large(bytes) if *bytes >= LARGE => ("l", all(), *bytes),
         Candidates::Large(bytes) => ("ic", all(), *bytes),
         _ => ("ic", all(), 0),
     };

@@ -59,7 +59,9 @@ fn page(key: StreamKey, answer: Value) -> Result<Page> {
     let (now, meta, tag, first) = (integer(&next()?)?, bytes(next()?)?, bytes(next()?)?, next()?);
     let first = unsigned(&first)?;
     let anchor_tag = (!tag.is_empty()).then(|| Reader::new(&tag).bytes()).transpose()?.map(Tag);
-    let event = |(seq, value): (u64, Value)| event_from(seq, &bytes(value)?);
-    let events = (first..).zip(parts).map(event).collect::<Result<_>>()?;
+    let mut events = Vec::with_capacity(parts.len() / 2);
+    while let (Some(stamp), Some(value)) = (parts.next(), parts.next()) {
+        events.push(event_from(first + events.len() as u64, &bytes(stamp)?, &bytes(value)?)?);
+    }
     Ok(Page { meta: meta_from(key, &meta)?, now: Timestamp(now), anchor_tag, events })
 }

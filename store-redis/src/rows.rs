@@ -1,5 +1,6 @@
 //! Streams and events between Redis and the engine: what scripts are given, and what they answer.
-//! The layouts are those of `scripts/common.lua`.
+//! The layouts are those of `scripts/terms.lua` and
+//! `scripts/stream.lua`.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub(crate) fn text_of(number: u64) -> String {
     number.min(LARGEST).to_string()
 }
 
-/// What every script is given first: see `scripts/common.lua`.
+/// What every script is given first: see `scripts/terms.lua`.
 pub(crate) fn terms(clock: &Clock, settings: Option<&Settings>) -> Vec<u8> {
     let mut terms = time(Timestamp(clock.offset_millis())).to_vec();
     let off = (-1.0_f64).to_be_bytes();
@@ -67,7 +68,7 @@ pub(crate) fn millis(span: std::time::Duration) -> u64 {
 /// How long the server keeps what nobody touches and nobody sweeps: twice the longest lifetime and
 /// a day. Nothing is kept for good by some lifetime if the server may take it by another, so
 /// there is none where any lifetime is off.
-fn guard_millis(settings: Option<&Settings>) -> Option<u64> {
+pub(crate) fn guard_millis(settings: Option<&Settings>) -> Option<u64> {
     const DAY: u64 = 24 * 60 * 60 * 1000;
     const LONGEST: u64 = 3650 * DAY;
     let retention = &settings?.retention;
@@ -78,7 +79,7 @@ fn guard_millis(settings: Option<&Settings>) -> Option<u64> {
     (guard <= LONGEST).then_some(guard)
 }
 
-/// An event as `scripts/append.lua` takes it.
+/// An event's field `e`.
 pub(crate) fn event_to_bytes(event: &PendingEvent) -> Vec<u8> {
     let message = event.message.as_ref().map(|message| message.get().as_bytes());
     let mut bytes = Vec::with_capacity(15 + message.map_or(0, <[u8]>::len));
@@ -133,51 +134,132 @@ impl<'a> Reader<'a> {
         self.bytes().map(StreamKey)
     }
 
+    /// The names of a stream, of so many bytes.
+    fn stream(&mut self, [session, name]: [usize; 2]) -> Result<StreamRef> {
+        let (session, name) = (self.text(session)?, self.text(name)?);
+        let session = (!session.is_empty()).then(|| SessionId::new(session)).transpose()?;
+        Ok(StreamRef { session, stream: StreamId::new(name)? })
+    }
+
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// A stream's metadata.
-pub(crate) fn meta_from(key: StreamKey, packed: &[u8]) -> Result<StreamMeta> {
-    let mut fields = Reader::new(packed);
-    let (first_seq, last_seq) = (fields.count()?, fields.count()?);
-    let (removed_bytes, total_bytes) = (fields.count()?, fields.count()?);
-    let oldest_at = fields.optional_time()?;
-    let (newest_at, active_at) = (fields.time()?, fields.time()?);
-    let (expired_at, lease_until) = (fields.optional_time()?, fields.optional_time()?);
-    let (reader_epoch, _guard) = (fields.count()?, fields.count()?);
-    let (_booked_events, _booked_bytes) = (fields.count()?, fields.count()?);
-    let [complete] = fields.bytes()?;
-    let (last_tag, removed_tag) = (Tag(fields.bytes()?), Tag(fields.bytes()?));
-    let session = usize::from(u16::from_be_bytes(fields.bytes()?));
-    let name = usize::from(u16::from_be_bytes(fields.bytes()?));
-    let (session, name) = (fields.text(session)?, fields.text(name)?);
-    let owner = fields.text(fields.0.len())?;
-    let session = (!session.is_empty()).then(|| SessionId::new(session)).transpose()?;
-    Ok(StreamMeta {
-        stream: StreamRef { session, stream: StreamId::new(name)? },
-        key,
-        first_seq,
-        last_seq,
-        last_tag,
-        removed_tag: (first_seq > 1).then_some(removed_tag),
-        removed_bytes,
-        total_bytes,
-        oldest_at,
-        newest_at,
-        active_at,
-        complete: complete != 0,
-        expired_at,
-        lease: lease_until.map(|until| HeldLease { owner: Arc::from(owner), until }),
-        reader_epoch,
-    })
+/// A stream as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) meta: StreamMeta,
+    /// The time by the server's own clock from which its native expiry counts; 0 if it has none.
+    pub(crate) guard: Timestamp,
+    pub(crate) booked_events: u64,
+    pub(crate) booked_bytes: u64,
 }
 
-/// The event with the sequence `seq`.
-pub(crate) fn event_from(seq: u64, packed: &[u8]) -> Result<PageEvent> {
+/// Bytes of `HEAD`.
+const HEAD_BYTES: usize = 121;
+/// Where in `HEAD` an append changes what does not depend on the server's clock.
+const GROWTH: std::ops::Range<usize> = 16..39;
+
+impl Row {
+    /// From all that is stored, or from `HEAD` and owner of a stream whose name is known.
+    pub(crate) fn read(key: StreamKey, packed: &[u8], stream: Option<StreamRef>) -> Result<Self> {
+        let mut fields = Reader::new(packed);
+        let (newest_at, active_at) = (fields.time()?, fields.time()?);
+        let (last_seq, total_bytes) = (fields.count()?, fields.count()?);
+        let ([complete], last_tag) = (fields.bytes()?, Tag(fields.bytes()?));
+        let lease_until = fields.optional_time()?;
+        let (first_seq, removed_bytes) = (fields.count()?, fields.count()?);
+        let (oldest_at, expired_at) = (fields.optional_time()?, fields.optional_time()?);
+        let (reader_epoch, guard) = (fields.count()?, fields.time()?);
+        let (booked_events, booked_bytes) = (fields.count()?, fields.count()?);
+        let removed_tag = Tag(fields.bytes()?);
+        let lengths: [[u8; 2]; 2] = [fields.bytes()?, fields.bytes()?];
+        let stream = match stream {
+            Some(stream) => stream,
+            None => fields.stream(lengths.map(|length| usize::from(u16::from_be_bytes(length))))?,
+        };
+        let owner = fields.text(fields.0.len())?;
+        let meta = StreamMeta {
+            stream,
+            key,
+            first_seq,
+            last_seq,
+            last_tag,
+            removed_tag: (first_seq > 1).then_some(removed_tag),
+            removed_bytes,
+            total_bytes,
+            oldest_at,
+            newest_at,
+            active_at,
+            complete: complete != 0,
+            expired_at,
+            lease: lease_until.map(|until| HeldLease { owner: Arc::from(owner), until }),
+            reader_epoch,
+        };
+        Ok(Self { meta, guard, booked_events, booked_bytes })
+    }
+
+    /// All that is stored.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let meta = &self.meta;
+        let session = session_text(meta.stream.session.as_ref());
+        let name = meta.stream.stream.as_str();
+        let owner = meta.lease.as_ref().map_or("", |lease| &*lease.owner);
+        let optional = |at: Option<Timestamp>| at.map_or(NONE.to_be_bytes(), time);
+        let mut row = Vec::with_capacity(HEAD_BYTES + session.len() + name.len() + owner.len());
+        row.extend([time(meta.newest_at), time(meta.active_at)].concat());
+        row.extend([double(meta.last_seq), double(meta.total_bytes)].concat());
+        row.push(u8::from(meta.complete));
+        row.extend(meta.last_tag.0);
+        row.extend(optional(meta.lease.as_ref().map(|lease| lease.until)));
+        row.extend([double(meta.first_seq), double(meta.removed_bytes)].concat());
+        row.extend([optional(meta.oldest_at), optional(meta.expired_at)].concat());
+        row.extend([double(meta.reader_epoch), time(self.guard)].concat());
+        row.extend([double(self.booked_events), double(self.booked_bytes)].concat());
+        row.extend(meta.removed_tag.unwrap_or_default().0);
+        for text in [session, name] {
+            // A name is far shorter.
+            row.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+        }
+        for text in [session, name, owner] {
+            row.extend(text.as_bytes());
+        }
+        row
+    }
+
+    /// Whether a part of it waits to be booked.
+    pub(crate) fn waits(&self) -> bool {
+        let meta = &self.meta;
+        self.booked_events != meta.kept_events()
+            || self.booked_bytes != meta.kept_bytes() + meta.own_bytes()
+    }
+
+    /// What an append is to write of it after its two times: all of a complete stream, else what it
+    /// changes before the lease.
+    pub(crate) fn growth(&self) -> Vec<u8> {
+        let mut row = self.to_bytes();
+        if !self.meta.complete {
+            row.truncate(GROWTH.end);
+        }
+        row.split_off(GROWTH.start)
+    }
+}
+
+/// A stream's metadata.
+pub(crate) fn meta_from(key: StreamKey, packed: &[u8]) -> Result<StreamMeta> {
+    Ok(Row::read(key, packed, None)?.meta)
+}
+
+/// The event with the sequence `seq`, from its fields `s` and `e`.
+pub(crate) fn event_from(seq: u64, stamp: &[u8], packed: &[u8]) -> Result<PageEvent> {
+    let mut stamp = Reader::new(stamp);
+    let (stored_at, running_bytes) = (stamp.time()?, stamp.count()?);
     let mut fields = Reader::new(packed);
-    let (stored_at, running_bytes) = (fields.time()?, fields.count()?);
     let (tag, [flags]) = (Tag(fields.bytes()?), fields.bytes()?);
     let retry_ms = u64::from_be_bytes(fields.bytes()?);
     let text = fields.text(fields.0.len())?;
@@ -235,4 +317,60 @@ pub(crate) fn numbers<const N: usize>(value: Value) -> Result<[u64; N]> {
 /// The session's part of a key: empty for session-less streams, which no session ID is.
 pub(crate) fn session_text(session: Option<&SessionId>) -> &str {
     session.map_or("", SessionId::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    prop_compose! {
+        fn row()(
+            numbers in prop::array::uniform6(0..LARGEST),
+            times in prop::array::uniform3(-LARGEST.cast_signed()..LARGEST.cast_signed()),
+            optional in prop::array::uniform2(prop::option::of(0_i64..1 << 50)),
+            lease in prop::option::of(("[a-z]{0,9}", 0_i64..1 << 50)),
+            (session, name) in (prop::option::of("[!-~]{1,20}"), "[!-~]{1,20}"),
+            (complete, tag, removed_tag) in any::<(bool, [u8; 6], [u8; 6])>(),
+        ) -> Row {
+            let [last_seq, total_bytes, removed_bytes, reader_epoch, booked_events, booked_bytes] =
+                numbers;
+            let first_seq = 1 + last_seq / 2;
+            let session = session.map(|session| SessionId::new(session).unwrap());
+            let meta = StreamMeta {
+                stream: StreamRef { session, stream: StreamId::new(name).unwrap() },
+                key: StreamKey([7; 16]),
+                first_seq,
+                last_seq,
+                last_tag: Tag(tag),
+                removed_tag: (first_seq > 1).then_some(Tag(removed_tag)),
+                removed_bytes,
+                total_bytes,
+                oldest_at: optional[0].map(Timestamp),
+                newest_at: Timestamp(times[0]),
+                active_at: Timestamp(times[1]),
+                complete,
+                expired_at: optional[1].map(Timestamp),
+                lease: lease.map(|(owner, until)| HeldLease {
+                    owner: owner.into(),
+                    until: Timestamp(until),
+                }),
+                reader_epoch,
+            };
+            Row { meta, guard: Timestamp(times[2]), booked_events, booked_bytes }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_stored_is_read(row in row()) {
+            let (bytes, stream) = (row.to_bytes(), row.meta.stream.clone());
+            let owner = row.meta.lease.as_ref().map_or("", |lease| &*lease.owner);
+            let short = [&bytes[..HEAD_BYTES], owner.as_bytes()].concat();
+            let key = row.meta.key;
+            prop_assert_eq!(&Row::read(key, &bytes, None).unwrap(), &row);
+            prop_assert_eq!(&Row::read(key, &short, Some(stream)).unwrap(), &row);
+        }
+    }
 }

@@ -38,9 +38,12 @@ impl Script {
     }
 }
 
-const COMMON: &str = include_str!("scripts/common.lua");
+const TERMS: &str = include_str!("scripts/terms.lua");
+const STREAM: &str = include_str!("scripts/stream.lua");
 const CHANGE: &str = include_str!("scripts/change.lua");
 const BURY: &str = include_str!("scripts/bury.lua");
+/// Ends the script where it is all that is needed, before the rest is set up.
+const EXTEND: &str = include_str!("scripts/extend.lua");
 
 /// Reads only.
 const READS: &str = " flags=no-writes";
@@ -57,31 +60,31 @@ macro_rules! scripts {
 }
 
 scripts! {
-    APPEND = "append", "", [COMMON, CHANGE];
-    STORE_SESSION = "store_session", "", [COMMON, CHANGE];
-    TOUCH = "touch", "", [COMMON];
-    FIND = "find", READS, [COMMON];
-    READ = "read", READS, [COMMON];
-    METAS = "metas", READS, [COMMON];
-    LIST_SESSION = "list_session", READS, [COMMON];
-    LARGE_SESSIONS = "large_sessions", READS, [COMMON];
-    PENDING = "pending", READS, [COMMON];
-    BOOK = "book", FREES, [COMMON, CHANGE];
-    USAGE = "usage", READS, [COMMON];
-    NOW = "now", READS, [COMMON];
-    PROBE = "probe", FREES, [COMMON];
-    LOSE = "lose", FREES, [COMMON, CHANGE];
-    RENEW = "renew", FREES, [COMMON, CHANGE];
-    TAKE_OVER = "take_over", FREES, [COMMON, CHANGE];
-    DELETE_STREAM = "delete_stream", FREES, [COMMON, CHANGE];
-    DELETE_SESSION = "delete_session", FREES, [COMMON, CHANGE, BURY];
-    BURY_MORE = "bury_more", FREES, [COMMON, CHANGE, BURY];
-    USE_SESSION = "use_session", FREES, [COMMON, CHANGE];
-    FORGET_SESSIONS = "forget_sessions", FREES, [COMMON, CHANGE];
-    LIST = "list", FREES, [COMMON, CHANGE];
-    REMOVE = "remove", FREES, [COMMON, CHANGE];
-    RECLAIM = "reclaim", FREES, [COMMON, CHANGE, BURY];
-    CLAIM_SWEEP = "claim_sweep", FREES, [COMMON];
+    APPEND = "append", "", [TERMS, EXTEND, STREAM, CHANGE];
+    STORE_SESSION = "store_session", "", [TERMS, STREAM, CHANGE];
+    TOUCH = "touch", "", [TERMS];
+    FIND = "find", READS, [TERMS, STREAM];
+    READ = "read", READS, [TERMS, STREAM];
+    METAS = "metas", READS, [TERMS, STREAM];
+    LIST_SESSION = "list_session", READS, [TERMS, STREAM];
+    LARGE_SESSIONS = "large_sessions", READS, [TERMS];
+    PENDING = "pending", READS, [TERMS, STREAM];
+    BOOK = "book", FREES, [TERMS, STREAM, CHANGE];
+    USAGE = "usage", READS, [TERMS];
+    NOW = "now", READS, [TERMS];
+    PROBE = "probe", FREES, [TERMS];
+    LOSE = "lose", FREES, [TERMS, STREAM, CHANGE];
+    RENEW = "renew", FREES, [TERMS, STREAM, CHANGE];
+    TAKE_OVER = "take_over", FREES, [TERMS, STREAM, CHANGE];
+    DELETE_STREAM = "delete_stream", FREES, [TERMS, STREAM, CHANGE];
+    DELETE_SESSION = "delete_session", FREES, [TERMS, STREAM, CHANGE, BURY];
+    BURY_MORE = "bury_more", FREES, [TERMS, STREAM, CHANGE, BURY];
+    USE_SESSION = "use_session", FREES, [TERMS, STREAM, CHANGE];
+    FORGET_SESSIONS = "forget_sessions", FREES, [TERMS, STREAM, CHANGE];
+    LIST = "list", FREES, [TERMS, STREAM, CHANGE];
+    REMOVE = "remove", FREES, [TERMS, STREAM, CHANGE];
+    RECLAIM = "reclaim", FREES, [TERMS, STREAM, CHANGE, BURY];
+    CLAIM_SWEEP = "claim_sweep", FREES, [TERMS];
 }
 
 #[cfg(test)]

@@ -331,7 +331,9 @@ impl<'a> Batch<'a> {
         for (list, at) in self.listed {
             self.database.marks.put(list, at);
         }
-        self.database.known.note(self.changed);
+        let open = |row: Option<StreamRow>| row.filter(StreamRow::is_open);
+        let changed = self.changed.into_iter().map(|(stream, row)| (stream, open(row)));
+        self.database.known.note(changed);
         Ok(self.totals)
     }
 }

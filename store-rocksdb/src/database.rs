@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mcp_event_store_core::backend::StreamKey;
+use mcp_event_store_core::backend::{Known, StreamKey};
 use mcp_event_store_core::{Durability, Error, Result, SessionId, StreamRef};
 use rocksdb::{
     ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ReadOptions, ReadTier, WriteBatch,
@@ -12,7 +12,6 @@ use rocksdb::{
 };
 
 use crate::error::{classify, classify_commit, damaged, is_io_error};
-use crate::known::Known;
 use crate::lock::Lock;
 use crate::marks::Marks;
 use crate::rows::{SessionRow, StreamRow, name_key, stream_key};
@@ -28,7 +27,8 @@ pub(crate) struct Database {
     _lock: Lock,
     durability: Durability,
     pub(crate) marks: Marks,
-    pub(crate) known: Known,
+    /// Streams as they are stored: one process has the directory open, and one thread of it writes.
+    pub(crate) known: Known<StreamRow>,
     /// Set when a write failed so that nobody knows what the disk holds.
     failed: AtomicBool,
 }

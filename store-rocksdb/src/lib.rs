@@ -31,7 +31,6 @@ mod connect;
 mod database;
 mod error;
 mod index;
-mod known;
 mod leases;
 mod lock;
 mod marks;

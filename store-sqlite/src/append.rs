@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use mcp_event_store_core::backend::{
-    AppendPlan, Appended, Group, PendingEvent, SessionState, Stamp, StreamMeta,
+    AppendPlan, Appended, Group, Known, PendingEvent, SessionState, Stamp, StreamMeta,
 };
 use mcp_event_store_core::{Error, Result, SessionId, Settings, Timestamp};
 use sqlx::sqlite::SqliteRow;
@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::batch::{Batch, write_sql};
 use crate::error::{classify, classify_commit};
-use crate::known::Known;
+use crate::known::remember;
 use crate::rows::{Stream, int, session_text, stream_json, tag_to_int, to_json};
 
 /// Rows of three kinds: the next stream's ID, the streams and the sessions that exist.
@@ -83,7 +83,7 @@ pub(crate) async fn append(
     groups: &[Group],
     settings: &Settings,
     now: impl Fn() -> Timestamp,
-    known: &Known,
+    known: &Known<Stream>,
 ) -> Result<Vec<Result<Appended>>> {
     let mut seen = open(connection, groups).await?;
     let now = now();
@@ -101,7 +101,7 @@ pub(crate) async fn append(
     } else {
         commit(connection, &batch, &rows).await?;
     }
-    known.remember(written);
+    remember(known, written);
     Ok(results)
 }
 

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use mcp_event_store_core::backend::{
-    Appended, Backend, Candidates, Cursor, Found, Group, Page, PageLimit, Removal, StreamKey,
-    StreamMeta, Wakeup,
+    Appended, Backend, Candidates, Cursor, Found, Group, Known, Page, PageLimit, Removal,
+    StreamKey, StreamMeta, Wakeup,
 };
 use mcp_event_store_core::{
     Clock, Deleted, Durability, Lease, LeaseState, Result, SessionId, SessionRecord, Settings,
@@ -20,7 +20,8 @@ use sqlx::{Row, SqlitePool};
 
 use crate::config::SqliteOptions;
 use crate::error::classify;
-use crate::known::{self, Known};
+use crate::known;
+use crate::rows::Stream;
 use crate::writer::Writer;
 use crate::{append, connect, leases, read, sessions, sweep, wakeups};
 
@@ -34,7 +35,7 @@ pub struct SqliteBackend {
     writer: Arc<Writer>,
     readers: SqlitePool,
     /// Streams as the last append left them; only used under the writer's lock.
-    known: Known,
+    known: Known<Stream>,
     clock: Clock,
 }
 

@@ -5,20 +5,18 @@
 //! deletion has changed the stream, and fails whole if one has. Then, as for new streams, the
 //! batch takes the way of [`append`](crate::append).
 
-use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 
-use mcp_event_store_core::backend::{AppendPlan, Appended, Group, PendingEvent, Stamp, StreamMeta};
-use mcp_event_store_core::{Result, Settings, StreamRef, Timestamp};
+use mcp_event_store_core::backend::{
+    AppendPlan, Appended, Group, Known, PendingEvent, Stamp, StreamMeta,
+};
+use mcp_event_store_core::{Result, Settings, Timestamp};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::append::appended;
 use crate::batch::only_grew;
 use crate::error::{classify_commit, is_raised};
 use crate::rows::{Stream, int, session_text, tag_to_int};
-
-/// Streams that are remembered. A thousand bytes each at most, and usually a few hundred.
-const REMEMBERED: usize = 4096;
 
 const COLUMNS: usize = 14;
 
@@ -33,41 +31,6 @@ static INSERTS: LazyLock<[(usize, String); 5]> = LazyLock::new(|| {
         (room, format!("INSERT INTO known_append {all}"))
     })
 });
-
-/// Streams as the last append of this process left them.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    /// Guards the cache; nothing awaits under it.
-    streams: Mutex<HashMap<StreamRef, Stream>>,
-}
-
-impl Known {
-    /// Remembers streams that were just written.
-    pub(crate) fn remember(&self, streams: Vec<Stream>) {
-        let mut known = self.lock();
-        for stream in streams {
-            if stream.meta.complete {
-                known.remove(&stream.meta.stream);
-                continue;
-            }
-            if known.len() >= REMEMBERED {
-                known.clear();
-            }
-            known.insert(stream.meta.stream.clone(), stream);
-        }
-    }
-
-    fn forget(&self, groups: &[Group]) {
-        let mut known = self.lock();
-        for group in groups {
-            known.remove(&group.stream);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<StreamRef, Stream>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// An event, and its stream after it.
 struct Row<'a> {
@@ -86,7 +49,7 @@ pub(crate) async fn append(
     groups: &[Group],
     settings: &Settings,
     now: Timestamp,
-    known: &Known,
+    known: &Known<Stream>,
 ) -> Result<Option<Vec<Result<Appended>>>> {
     let Some((rows, streams)) = plan(groups, settings, now, known) else { return Ok(None) };
     let Some((room, insert)) = INSERTS.iter().find(|(room, _)| *room >= rows.len()) else {
@@ -96,7 +59,7 @@ pub(crate) async fn append(
     match query.execute(connection).await {
         Ok(_) => {}
         Err(error) if is_raised(&error) => {
-            known.forget(groups);
+            known.note(groups.iter().map(|group| (group.stream.clone(), None)));
             return Ok(None);
         }
         Err(error) => return Err(classify_commit(error)),
@@ -105,8 +68,15 @@ pub(crate) async fn append(
         |stream: &Stream, group: &Group| stream.meta.last_seq + 1 - group.events.len() as u64;
     let answers = streams.iter().zip(groups).map(|(s, g)| Ok(appended(s, first_seq(s, g))));
     let answers = answers.collect();
-    known.remember(streams);
+    remember(known, streams);
     Ok(Some(answers))
+}
+
+/// Notes streams that were just written.
+pub(crate) fn remember(known: &Known<Stream>, streams: Vec<Stream>) {
+    known.note(streams.into_iter().map(|stream| {
+        (stream.meta.stream.clone(), Some(stream).filter(|stream| !stream.meta.complete))
+    }));
 }
 
 /// The rows to write and the streams after them, if every stream is known and only grows.
@@ -114,9 +84,8 @@ fn plan<'a>(
     groups: &'a [Group],
     settings: &Settings,
     now: Timestamp,
-    known: &Known,
+    known: &Known<Stream>,
 ) -> Option<(Vec<Row<'a>>, Vec<Stream>)> {
-    let known = known.lock();
     let mut rows = Vec::with_capacity(groups.len());
     let mut streams = Vec::with_capacity(groups.len());
     for group in groups {

@@ -5,6 +5,7 @@
 //! decisions that must be made inside a commit are pure functions on [`StreamMeta`] in
 //! [`policy`](self), so that embedded backends share them and SQL or scripts can copy them.
 
+mod known;
 mod meta;
 mod policy;
 mod types;
@@ -20,6 +21,7 @@ use crate::id::{SessionId, StreamRef};
 use crate::retention::Settings;
 use crate::store::{Deleted, Usage};
 
+pub use known::Known;
 pub use meta::{HeldLease, Stamp, StreamMeta, Version, event_bytes};
 pub use policy::AppendPlan;
 pub use types::{

@@ -1,12 +1,5 @@
--- Commits groups of events.
---
--- ARGV[2]  wake-up channel
--- ARGV[3]  this instance
--- ARGV[4…] for each group: '>HHBHc16HH' bucket (an index of KEYS), events, completes the stream (0
---          or 1), leases, candidate key, lengths of session and name, then session and name; then
---          its events, each as it is stored but for the stamp; then its leases: '>d' ttl, owner
--- Answer   for each group '>c16ddd' key, first seq, stored at, reader epoch, or a number: why it
---          was refused
+-- What the short way of `extend.lua` has left: groups whose streams are created, revived or replaced,
+-- are not known to the caller, or were changed by others.
 
 local COMPLETE, SESSION_DELETED, LIMIT_REACHED = 1, 2, 3
 local NO_TAG = string.rep('\0', 6)
@@ -79,21 +72,21 @@ local function take_leases(m, first, leases)
 end
 
 -- Appends the group's events to the Redis stream; false if that is lost.
-local function push(p, m, first, events)
+local function push(p, m, group)
   local key, create = p .. ':e:' .. m.key, m.last + 1 == m.first
   m.newest, m.active = math.max(m.newest, now), math.max(m.active, now)
   if m.oldest == NONE then m.oldest = m.newest end
-  for at = first, first + events - 1 do
+  for at = group.first, group.last, group.step do
     local event = ARGV[at]
     m.last = m.last + 1
     m.total = m.total + #event - EVENT_HEAD + EVENT_OVERHEAD
     m.tag = string.sub(event, 1, 6)
-    local value = struct.pack('>dd', m.newest, m.total) .. event
+    local stamp = struct.pack('>dd', m.newest, m.total)
     local added
     if create then
-      added = redis.pcall('XADD', key, id(m.last), 'e', value)
+      added = redis.pcall('XADD', key, id(m.last), 's', stamp, 'e', event)
     else
-      added = redis.pcall('XADD', key, 'NOMKSTREAM', id(m.last), 'e', value)
+      added = redis.pcall('XADD', key, 'NOMKSTREAM', id(m.last), 's', stamp, 'e', event)
     end
     if not added then return false end
     if added.err then
@@ -107,7 +100,9 @@ local function push(p, m, first, events)
   return true
 end
 
-local function append(p, group, session, name, again)
+-- Appends a group in whatever state its stream is.
+local function append(group, again)
+  local p, session, name = group.bucket, group.session, group.name
   local names = p .. ':n:' .. session
   local key = call('HGET', names, name)
   local m = key and load(p, key)
@@ -134,17 +129,17 @@ local function append(p, group, session, name, again)
     remove_all(p, m)
     m.expired, m.lease, m.owner = NONE, NONE, ''
   end
-  local first_seq, total = m.last + 1, m.total
-  if not push(p, m, group.first, group.events) then
+  local total = m.total
+  if not push(p, m, group) then
     if again then error('a new stream cannot be appended to') end
     lose(p, session, name, m.key)
-    return append(p, group, session, name, true)
+    return append(group, true)
   end
   m.complete = group.completes
   if not extends and m.complete == 0 and counted[session] then
     counted[session] = counted[session] + 1
   end
-  take_leases(m, group.first + group.events, group.leases)
+  take_leases(m, group.last + 1, group.leases)
   local ttl = due_guard(m)
   if grows then
     settle_growth(p, m, m.total - total)
@@ -152,21 +147,13 @@ local function append(p, group, session, name, again)
     settle(p, m, before, creates and ttl)
   end
   if not creates then guard(p, m, ttl) elseif ttl then guard_rest(p, m, ttl) end
-  return struct.pack('>c16ddd', m.key, first_seq, m.newest, m.epoch)
+  return m.key .. m.head .. m.owner
 end
 
-local answers, names, at = {}, {}, 4
-while ARGV[at] do
-  local head = ARGV[at]
-  local bucket, events, completes, leases, candidate, session, name, after =
-    struct.unpack('>HHBHc16HH', head)
-  local group = {first = at + 1, events = events, completes = completes, leases = leases,
-    candidate = candidate}
-  at = at + 1 + events + leases
-  local answer = append(KEYS[bucket], group, string.sub(head, after, after + session - 1),
-    string.sub(head, after + session))
-  answers[#answers + 1] = answer
-  if type(answer) == 'string' then names[#names + 1] = string.sub(head, after - 4) end
+for _, group in ipairs(left) do
+  local answer = append(group)
+  answers[group.place] = answer
+  if type(answer) == 'string' then stored = true end
 end
-if #names > 0 then wake(table.concat(names)) end
+if stored then wake(ARGV[5]) end
 return answers

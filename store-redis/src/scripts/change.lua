@@ -184,11 +184,6 @@ local function guard(p, m, ttl)
   guard_rest(p, m, ttl)
 end
 
--- Tells followers on other instances. A poll stands behind it, so nothing hangs on its success.
--- ARGV[2] is the channel and ARGV[3] this instance; `names` are '>HH' lengths, session, name, or
--- nothing for any stream.
-local function wake(names) redis.pcall('PUBLISH', ARGV[2], ARGV[3] .. names) end
-
 local function wake_stream(m)
   wake(struct.pack('>HH', #m.session, #m.name) .. m.session .. m.name)
 end

@@ -3,7 +3,7 @@
 -- ARGV[2]  stream key   ARGV[3] after   ARGV[4] max events   ARGV[5] max bytes
 -- Answer   nil if there is no such stream; 0 if a part of it is missing; else now, metadata, tag of
 --          the event after which the page starts ('' if that is not kept), first seq, then the
---          events
+--          two fields of each event
 
 local p, key = KEYS[1], ARGV[2]
 local after, max_events, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -47,7 +47,7 @@ elseif after >= m.first and after < m.last then
   if not anchor then return 0 end
   local _
   _, bytes_before = struct.unpack('>dd', anchor[2][2])
-  tag = string.sub(anchor[2][2], STAMP + 1, STAMP + 6)
+  tag = string.sub(anchor[2][4], 1, 6)
 end
 
 local answer = {now, m.text, tag, first}
@@ -58,5 +58,8 @@ if last > first and m.total - bytes_before > max_bytes then
 end
 local page = range(first, last)
 if #page ~= last - first + 1 or page[1][1] ~= id(first) then return 0 end
-for _, event in ipairs(page) do answer[#answer + 1] = event[2][2] end
+for _, event in ipairs(page) do
+  answer[#answer + 1] = event[2][2]
+  answer[#answer + 1] = event[2][4]
+end
 return answer

@@ -12,11 +12,11 @@ local function prefix(p, m, through)
     lose(p, m.session, m.name, m.key)
     return -1
   end
-  local before, value = sums(m), found[1][2][2]
+  local before, fields = sums(m), found[1][2]
   local taken = through + 1 - m.first
   local _
-  _, m.removed = struct.unpack('>dd', value)
-  m.removed_tag = string.sub(value, STAMP + 1, STAMP + 6)
+  _, m.removed = struct.unpack('>dd', fields[2])
+  m.removed_tag = string.sub(fields[4], 1, 6)
   m.first, m.oldest = through + 1, NONE
   if stays then m.oldest = struct.unpack('>d', found[2][2][2]) end
   call('SADD', p .. ':g', m.key)

@@ -144,7 +144,7 @@ async fn keys(
 
 fn double(bytes: &[u8], at: usize) -> i64 {
     #[allow(clippy::cast_possible_truncation)]
-    let number = f64::from_be_bytes(bytes[at * 8..at * 8 + 8].try_into().unwrap()) as i64;
+    let number = f64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) as i64;
     number
 }
 
@@ -220,15 +220,16 @@ async fn count(
     counted: &mut Books,
 ) {
     let meta: Vec<u8> = redis::cmd("GET").arg(key).query_async(connection).await.unwrap();
-    let [first, last, removed, total, oldest] = [0, 1, 2, 3, 4].map(|at| double(&meta, at));
-    let (expired, complete) = (double(&meta, 7), meta[104] == 1);
+    let [last, total, first, removed, oldest, expired] =
+        [16, 24, 47, 55, 63, 71].map(|at| double(&meta, at));
+    let complete = meta[32] == 1;
     let lengths = [117, 119].map(|at| usize::from(u16::from_be_bytes([meta[at], meta[at + 1]])));
     let session = &meta[121..121 + lengths[0]];
     let bytes = total - removed + i64::try_from(lengths[0] + lengths[1]).unwrap() + 256;
     counted.totals[0] += last + 1 - first;
     counted.totals[1] += bytes;
     // What waits to be booked is known of each stream.
-    let waiting = [last + 1 - first - double(&meta, 11), bytes - double(&meta, 12)];
+    let waiting = [last + 1 - first - double(&meta, 95), bytes - double(&meta, 103)];
     if waiting != [0, 0] {
         counted.indexes.entry('u').or_default().insert(stream.to_vec());
     }
