@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use mcp_event_store_core::backend::{Appended, Group, Known};
-use mcp_event_store_core::{Clock, Error, Result, Settings, Timestamp};
+use mcp_event_store_core::{Clock, Error, Result, Settings, StreamRef, Timestamp};
 use redis::Value;
 
 use crate::call::{Call, Redis};
@@ -37,7 +37,7 @@ pub(crate) struct Appender<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) waker: Waker<'a>,
     /// Streams as the last append of this instance left them.
-    pub(crate) known: &'a Known<Row>,
+    pub(crate) known: &'a Known<StreamRef, Row>,
 }
 
 /// A group, and what becomes of its stream if that is as this instance knows it.

@@ -41,7 +41,7 @@ pub struct RedisBackend {
     /// Guards nothing else; nothing awaits under it.
     unconfirmed: Mutex<Unconfirmed>,
     /// Streams as the last append of this instance left them.
-    known: Known<Row>,
+    known: Known<StreamRef, Row>,
 }
 
 /// Streams with events that too few replicas may have.

@@ -134,7 +134,10 @@ impl<'a> Batch<'a> {
     /// The session, to be changed.
     pub(crate) fn session(&mut self, session: &SessionId) -> Result<&mut SessionRow> {
         if !self.sessions.contains_key(session) {
-            let row = self.database.session(session)?.unwrap_or_default();
+            let row = match self.database.known_sessions.get(session) {
+                Some(row) => row,
+                None => self.database.session(session)?.unwrap_or_default(),
+            };
             self.sessions.insert(session.clone(), (row, row));
         }
         self.sessions.get_mut(session).map(|(_, after)| after).ok_or_else(|| damaged("session"))
@@ -310,12 +313,13 @@ impl<'a> Batch<'a> {
 
     /// Commits everything, if there is anything; answers the new totals.
     pub(crate) fn commit(mut self) -> Result<Totals> {
-        for (session, (before, after)) in std::mem::take(&mut self.sessions) {
+        let sessions = std::mem::take(&mut self.sessions);
+        for (session, (before, after)) in &sessions {
             if before == after {
                 continue;
             }
             let (id, key) = (session.as_str(), session.as_str().as_bytes());
-            self.list(&index::of_session(id, &before), &index::of_session(id, &after))?;
+            self.list(&index::of_session(id, before), &index::of_session(id, after))?;
             if after.is_empty() {
                 self.remove(Table::Sessions, key)?;
             } else {
@@ -334,6 +338,8 @@ impl<'a> Batch<'a> {
         let open = |row: Option<StreamRow>| row.filter(StreamRow::is_open);
         let changed = self.changed.into_iter().map(|(stream, row)| (stream, open(row)));
         self.database.known.note(changed);
+        let sessions = sessions.into_iter().map(|(session, (_, row))| (session, Some(row)));
+        self.database.known_sessions.note(sessions);
         Ok(self.totals)
     }
 }

@@ -27,8 +27,10 @@ pub(crate) struct Database {
     _lock: Lock,
     durability: Durability,
     pub(crate) marks: Marks,
-    /// Streams as they are stored: one process has the directory open, and one thread of it writes.
-    pub(crate) known: Known<StreamRow>,
+    /// Open streams, and sessions, as they are stored: one process has the directory open, and one
+    /// thread of it writes.
+    pub(crate) known: Known<StreamRef, StreamRow>,
+    pub(crate) known_sessions: Known<SessionId, SessionRow>,
     /// Set when a write failed so that nobody knows what the disk holds.
     failed: AtomicBool,
 }
@@ -62,6 +64,7 @@ impl Database {
             durability,
             marks: Marks::default(),
             known: Known::default(),
+            known_sessions: Known::default(),
             failed: AtomicBool::new(false),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use mcp_event_store_core::backend::{
     AppendPlan, Appended, Group, Known, PendingEvent, SessionState, Stamp, StreamMeta,
 };
-use mcp_event_store_core::{Error, Result, SessionId, Settings, Timestamp};
+use mcp_event_store_core::{Error, Result, SessionId, Settings, StreamRef, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
@@ -83,7 +83,7 @@ pub(crate) async fn append(
     groups: &[Group],
     settings: &Settings,
     now: impl Fn() -> Timestamp,
-    known: &Known<Stream>,
+    known: &Known<StreamRef, Stream>,
 ) -> Result<Vec<Result<Appended>>> {
     let mut seen = open(connection, groups).await?;
     let now = now();

@@ -35,7 +35,7 @@ pub struct SqliteBackend {
     writer: Arc<Writer>,
     readers: SqlitePool,
     /// Streams as the last append left them; only used under the writer's lock.
-    known: Known<Stream>,
+    known: Known<StreamRef, Stream>,
     clock: Clock,
 }
 

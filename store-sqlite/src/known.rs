@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use mcp_event_store_core::backend::{
     AppendPlan, Appended, Group, Known, PendingEvent, Stamp, StreamMeta,
 };
-use mcp_event_store_core::{Result, Settings, Timestamp};
+use mcp_event_store_core::{Result, Settings, StreamRef, Timestamp};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::append::appended;
@@ -49,7 +49,7 @@ pub(crate) async fn append(
     groups: &[Group],
     settings: &Settings,
     now: Timestamp,
-    known: &Known<Stream>,
+    known: &Known<StreamRef, Stream>,
 ) -> Result<Option<Vec<Result<Appended>>>> {
     let Some((rows, streams)) = plan(groups, settings, now, known) else { return Ok(None) };
     let Some((room, insert)) = INSERTS.iter().find(|(room, _)| *room >= rows.len()) else {
@@ -73,7 +73,7 @@ pub(crate) async fn append(
 }
 
 /// Notes streams that were just written.
-pub(crate) fn remember(known: &Known<Stream>, streams: Vec<Stream>) {
+pub(crate) fn remember(known: &Known<StreamRef, Stream>, streams: Vec<Stream>) {
     known.note(streams.into_iter().map(|stream| {
         (stream.meta.stream.clone(), Some(stream).filter(|stream| !stream.meta.complete))
     }));
@@ -84,7 +84,7 @@ fn plan<'a>(
     groups: &'a [Group],
     settings: &Settings,
     now: Timestamp,
-    known: &Known<Stream>,
+    known: &Known<StreamRef, Stream>,
 ) -> Option<(Vec<Row<'a>>, Vec<Stream>)> {
     let mut rows = Vec::with_capacity(groups.len());
     let mut streams = Vec::with_capacity(groups.len());
