@@ -41,6 +41,7 @@ impl Extension {
         let is_large = |meta: &StreamMeta| meta.kept_bytes() >= LARGE;
         let only_grows = meta.kept_events() > 0
             && before.waits()
+            && after.waits()
             && is_large(meta) == is_large(&after.meta)
             && events.iter().all(|event| keeps_owner(meta, event));
         if !only_grows {
@@ -108,7 +109,8 @@ fn guarded_until(
         return (before.guard == Timestamp(0)).then_some(FOREVER);
     };
     // By the clock that the store goes by, which the server's own lacks the offset of.
-    let due = before.guard.0 + clock.offset_millis() + i64::try_from(guard / 4).ok()?;
+    let due = before.guard.0.saturating_add(clock.offset_millis());
+    let due = due.saturating_add(i64::try_from(guard / 4).ok()?);
     let held = after.meta.lease.as_ref().filter(|_| lease.is_none());
     if held.is_some_and(|held| held.until.0 >= due) {
         return None;
@@ -120,7 +122,7 @@ fn guarded_until(
 mod tests {
     use std::time::Duration;
 
-    use mcp_event_store_core::backend::{HeldLease, StreamKey, Tag};
+    use mcp_event_store_core::backend::{HeldLease, StreamKey, Tag, event_bytes};
     use mcp_event_store_core::{Lease, Message, StreamId, StreamRef};
 
     use super::*;
@@ -236,6 +238,15 @@ mod tests {
                 with(&|row| {
                     row.booked_events = 1;
                     row.booked_bytes = row.meta.kept_bytes() + row.meta.own_bytes();
+                }),
+                small(),
+            ),
+            // Its sums wait for nothing any more: as much came as was removed.
+            (
+                with(&|row| {
+                    row.booked_events = 2;
+                    let more = event_bytes(12);
+                    row.booked_bytes = row.meta.kept_bytes() + row.meta.own_bytes() + more;
                 }),
                 small(),
             ),

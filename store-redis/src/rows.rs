@@ -1,6 +1,5 @@
 //! Streams and events between Redis and the engine: what scripts are given, and what they answer.
-//! The layouts are those of `scripts/terms.lua` and
-//! `scripts/stream.lua`.
+//! The layouts are those of `scripts/terms.lua` and `scripts/stream.lua`.
 
 use std::sync::Arc;
 

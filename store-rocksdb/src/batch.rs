@@ -338,7 +338,8 @@ impl<'a> Batch<'a> {
         let open = |row: Option<StreamRow>| row.filter(StreamRow::is_open);
         let changed = self.changed.into_iter().map(|(stream, row)| (stream, open(row)));
         self.database.known.note(changed);
-        let sessions = sessions.into_iter().map(|(session, (_, row))| (session, Some(row)));
+        let there = |row: SessionRow| Some(row).filter(|row| !row.is_empty());
+        let sessions = sessions.into_iter().map(|(session, (_, row))| (session, there(row)));
         self.database.known_sessions.note(sessions);
         Ok(self.totals)
     }

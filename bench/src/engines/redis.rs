@@ -15,8 +15,11 @@ use crate::race::Lane;
 /// `XADD`s go to these in turn, as from as many appenders.
 const STREAMS: u64 = 64;
 
-/// Bytes that the store puts before a message: time, running bytes, tag, `retry`.
-const HEAD: [u8; 30] = [7; 30];
+/// The store's first field of an event: time and running bytes.
+const STAMP: [u8; 16] = [7; 16];
+
+/// What stands before the message in its second: tag, flags, `retry`.
+const HEAD: [u8; 15] = [7; 15];
 
 /// Events of one `XRANGE`.
 const PAGE: usize = 1000;
@@ -197,7 +200,7 @@ impl Lane for Adds {
 
 fn add(pipe: &mut redis::Pipeline, key: &str, messages: &mut Messages) {
     let value = [&HEAD[..], messages.next().get().as_bytes()].concat();
-    pipe.cmd("XADD").arg(key).arg("*").arg("e").arg(value).ignore();
+    pipe.cmd("XADD").arg(key).arg("*").arg("s").arg(&STAMP[..]).arg("e").arg(value).ignore();
 }
 
 struct Stream {

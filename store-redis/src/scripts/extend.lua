@@ -7,7 +7,8 @@
 -- ARGV[3]  this instance
 -- ARGV[4]  '>dd' the times from which and until which the short way is right for all groups: no
 --          stream of theirs was used later, or expires, or is due for its guard
--- ARGV[5]  the groups' names, for `wake`
+-- ARGV[5]  the groups' names, for `wake`. All are woken if any was stored: it costs those of others a
+--          look, and groups are seldom refused.
 -- ARGV[6…] for each group '>HHHBB' bucket (an index of KEYS), events, leases, completes the stream
 --          (0 or 1), is known (0 or 1); session; name; candidate key. If it is known: key, metadata;
 --          then the metadata that it gets, without its two times, up to its lease or, if it is

@@ -12,3 +12,4 @@ mod limits;
 mod losses;
 mod opening;
 mod sentinel;
+mod short_way;
