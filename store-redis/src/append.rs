@@ -48,35 +48,32 @@ struct Planned<'a> {
 
 impl Appender<'_> {
     /// Commits `groups`, each of which is answered by itself.
-    pub(crate) async fn append(&self, groups: &[Group]) -> Result<Vec<Result<Appended>>> {
+    pub(crate) async fn append(&self, groups: &[Group]) -> Vec<Result<Appended>> {
         let parts = parts(self.redis, groups);
         let calls = parts.iter().map(|part| self.call(part.iter().map(|at| &groups[*at])));
         let mut results: Vec<Result<Appended>> =
             groups.iter().map(|_| Err(Error::Closed)).collect();
         for (part, answers) in parts.iter().zip(join_all(calls).await) {
-            match answers {
-                Ok(answers) => {
-                    part.iter().zip(answers).for_each(|(at, answer)| results[*at] = answer);
-                }
-                Err(error) => part.iter().for_each(|at| results[*at] = Err(error.clone())),
-            }
+            part.iter().zip(answers).for_each(|(at, answer)| results[*at] = answer);
         }
-        Ok(results)
+        results
     }
 
-    /// Commits groups in one call.
-    async fn call(&self, groups: impl Iterator<Item = &Group>) -> Result<Vec<Result<Appended>>> {
+    /// Commits groups in one call, and remembers what became of them: nothing, if nobody knows.
+    async fn call(&self, groups: impl Iterator<Item = &Group>) -> Vec<Result<Appended>> {
         let planned: Vec<Planned<'_>> = groups.map(|group| self.plan(group)).collect();
         let rows = self.run(&planned).await;
-        self.known.note(planned.iter().enumerate().map(|(at, planned)| {
-            let row = rows.as_ref().ok().and_then(|rows| rows[at].as_ref().ok());
-            let open = row.filter(|row| !row.meta.complete);
-            (planned.group.stream.clone(), open.cloned())
-        }));
-        let answer = |(row, planned): (Result<Row>, &Planned<'_>)| {
-            row.map(|row| appended(&row, planned.group.events.len()))
+        let rows = rows.unwrap_or_else(|e| planned.iter().map(|_| Err(e.clone())).collect());
+        let groups = || planned.iter().map(|planned| planned.group);
+        let answer = |(row, group): (&Result<Row>, &Group)| match row {
+            Ok(row) => Ok(appended(row, group.events.len())),
+            Err(error) => Err(error.clone()),
         };
-        Ok(rows?.into_iter().zip(&planned).map(answer).collect())
+        let answers = rows.iter().zip(groups()).map(answer).collect();
+        let open = |row: Result<Row>| row.ok().filter(|row| !row.meta.complete);
+        let rows = groups().zip(rows).map(|(group, row)| (group.stream.clone(), open(row)));
+        self.known.note(rows);
+        answers
     }
 
     fn plan<'a>(&self, group: &'a Group) -> Planned<'a> {

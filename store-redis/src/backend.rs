@@ -173,7 +173,7 @@ impl Backend for RedisBackend {
     async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>> {
         let (redis, clock, waker) = (&self.redis, &self.clock, self.waker());
         let appender = Appender { redis, settings, clock, waker, known: &self.known };
-        let results = appender.append(groups).await?;
+        let results = appender.append(groups).await;
         self.note_unconfirmed(groups, &results);
         Ok(results)
     }
