@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use mcp_event_store_core::backend::{
-    Appended, Backend, Candidates, Cursor, Found, Group, Page, PageLimit, Removal, StreamKey,
-    StreamMeta, Wakeup,
+    Appended, Backend, Candidates, Cursor, Found, Group, Known, Page, PageLimit, Removal,
+    StreamKey, StreamMeta, Wakeup,
 };
 use mcp_event_store_core::{
     Clock, Deleted, Durability, Lease, LeaseState, Result, SessionId, SessionRecord, Settings,
@@ -19,11 +19,13 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::append::Appender;
+use crate::batch::Place;
 use crate::config::{PostgresOptions, connect_options};
 use crate::notices::{self, Notices};
 use crate::server::Server;
 use crate::wakeups::{OwnChanges, POLL_BEHIND};
-use crate::{append, connect, leases, read, sessions, sweep, wakeups};
+use crate::{connect, leases, read, sessions, sweep, wakeups};
 
 /// How long closing waits for others to be told of the last commits.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -32,6 +34,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct PostgresBackend {
     server: Arc<Server>,
+    /// Where streams are that this instance appended to.
+    known: Known<StreamRef, Place>,
     notices: Arc<Notices>,
     own_changes: Arc<OwnChanges>,
     /// Whether instances notify each other.
@@ -63,6 +67,7 @@ impl PostgresBackend {
         let backend = Self {
             notices: Notices::new(&server.names),
             server: Arc::new(server),
+            known: Known::default(),
             own_changes: Arc::default(),
             notify: options.notify,
             writers: options.writers,
@@ -123,8 +128,8 @@ impl Backend for PostgresBackend {
 
     async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>> {
         let is_stored = |answers: &Vec<Result<Appended>>| answers.iter().any(Result::is_ok);
-        let append = append::append(&self.server, groups, settings);
-        let answers = self.change(append, is_stored).await;
+        let appender = Appender { server: &self.server, known: &self.known, settings };
+        let answers = self.change(appender.append(groups), is_stored).await;
         match &answers {
             Ok(answers) => {
                 let stored = groups.iter().zip(answers).filter(|(_, answer)| answer.is_ok());

@@ -1,17 +1,38 @@
-//! A batch as the arguments of `append`: columns of groups, events and leases.
+//! A batch as the arguments of `extend` or `append`: columns of groups, events and leases.
 
-use mcp_event_store_core::backend::{Group, event_bytes};
-use mcp_event_store_core::{Lease, Settings};
+use mcp_event_store_core::backend::{Group, Known, StreamKey, event_bytes};
+use mcp_event_store_core::{Lease, Settings, StreamRef};
 
 use crate::call::Call;
 use crate::rows::{int, millis, session_text, tag_to_int};
 
-/// A batch as columns.
+/// Where a stream's row is, for as long as there is one: a number is never used again, and in a
+/// database that was made anew the keys are others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) id: i64,
+    pub(crate) key: StreamKey,
+}
+
+/// A call for groups, and the order in which it holds them.
+pub(crate) struct Batch {
+    pub(crate) call: Call,
+    pub(crate) order: Vec<usize>,
+}
+
+/// What else decides how a batch is appended.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) settings: &'a Settings,
+    /// What a test's clock adds.
+    pub(crate) offset: i64,
+    /// The `synchronous_commit` of the transaction.
+    pub(crate) sync: &'a str,
+}
+
+/// Groups and events as columns.
 #[derive(Default)]
 struct Columns {
-    session: Vec<String>,
-    name: Vec<String>,
-    key: Vec<Vec<u8>>,
     first: Vec<i64>,
     count: Vec<i64>,
     bytes: Vec<i64>,
@@ -23,51 +44,110 @@ struct Columns {
     tag: Vec<i64>,
     retry: Vec<Option<i64>>,
     message: Vec<Option<String>>,
-    lease_group: Vec<i64>,
-    lease_owner: Vec<String>,
-    lease_ttl: Vec<i64>,
 }
 
-/// The order in which groups are sent: by session and name, as `append` inserts new streams.
-pub(crate) fn order(groups: &[Group]) -> Vec<usize> {
+/// Leases that several owners want of one stream, as columns.
+#[derive(Default)]
+struct Contested {
+    group: Vec<i64>,
+    owner: Vec<String>,
+    ttl: Vec<i64>,
+}
+
+/// The call that appends `groups`, whatever has to become of their streams.
+pub(crate) fn append(groups: &[Group], terms: Terms<'_>) -> Batch {
     let mut order: Vec<_> = (0..groups.len()).collect();
-    order.sort_unstable_by(|a, b| name_of(&groups[*a]).cmp(&name_of(&groups[*b])));
-    order
+    // As `append` inserts new streams.
+    order.sort_unstable_by_key(|at| name_of(&groups[*at]));
+    let ordered = || order.iter().map(|at| &groups[*at]);
+    let names = ordered().map(name_of);
+    let (sessions, names): (Vec<_>, Vec<_>) =
+        names.map(|(session, name)| (session.to_owned(), name.to_owned())).unzip();
+    let keys: Vec<_> = ordered().map(|group| group.candidate_key.0.to_vec()).collect();
+    let (columns, contested) = columns(ordered());
+    let retention = &terms.settings.retention;
+    let call = columns
+        .arguments(Call::new("append").with(sessions).with(names).with(keys))
+        .with(contested.group)
+        .with(contested.owner)
+        .with(contested.ttl)
+        .with(retention.stream_ttl.map(millis))
+        .with(retention.completed_stream_ttl.map(millis))
+        .with(millis(retention.tombstone_ttl))
+        .with(terms.settings.limits.max_streams_per_session.map(int))
+        .with(terms.offset)
+        .with(terms.sync);
+    Batch { call, order }
+}
+
+/// The call that appends `groups` if all of them only extend streams whose places are known.
+pub(crate) fn extend(
+    groups: &[Group],
+    known: &Known<StreamRef, Place>,
+    terms: Terms<'_>,
+) -> Option<Batch> {
+    let place = |group: &Group| if completes(group) { None } else { known.get(&group.stream) };
+    let places: Vec<_> = groups.iter().map(place).collect::<Option<_>>()?;
+    let mut order: Vec<_> = (0..groups.len()).collect();
+    // As streams are locked.
+    order.sort_unstable_by_key(|at| places[*at].id);
+    let (columns, contested) = columns(order.iter().map(|at| &groups[*at]));
+    if !contested.group.is_empty() {
+        return None;
+    }
+    let numbers: Vec<i64> = (1..).take(order.len()).collect();
+    let ids: Vec<_> = order.iter().map(|at| places[*at].id).collect();
+    let keys: Vec<_> = order.iter().map(|at| places[*at].key.0.to_vec()).collect();
+    let call = columns
+        .arguments(Call::new("extend").with(numbers).with(ids).with(keys))
+        .with(terms.settings.retention.stream_ttl.map(millis))
+        .with(terms.offset)
+        .with(terms.sync);
+    Some(Batch { call, order })
+}
+
+/// Whether the group is its stream's end.
+pub(crate) fn completes(group: &Group) -> bool {
+    group.events.last().is_some_and(|event| event.completes_stream)
 }
 
 fn name_of(group: &Group) -> (&str, &str) {
     (session_text(group.stream.session.as_ref()), group.stream.stream.as_str())
 }
 
-/// The call that appends `groups` in the given order.
-pub(crate) fn call(
-    groups: &[Group],
-    order: &[usize],
-    settings: &Settings,
-    offset: i64,
-    sync: &str,
-) -> Call {
-    let mut columns = Columns::default();
-    for (number, at) in (1..).zip(order) {
-        columns.push(number, &groups[*at]);
+fn columns<'a>(groups: impl Iterator<Item = &'a Group>) -> (Columns, Contested) {
+    let (mut columns, mut contested) = (Columns::default(), Contested::default());
+    for (number, group) in (1..).zip(groups) {
+        columns.push(group);
+        let mut wishes = wishes(group);
+        let only = if wishes.len() == 1 { wishes.pop() } else { None };
+        columns.owner.push(only.map(|lease| lease.owner.to_string()));
+        columns.ttl.push(only.map(|lease| millis(lease.ttl)));
+        for lease in wishes {
+            contested.group.push(number);
+            contested.owner.push(lease.owner.to_string());
+            contested.ttl.push(millis(lease.ttl));
+        }
     }
-    let retention = &settings.retention;
-    let bytes: i64 = columns.bytes.iter().sum();
-    let call = columns.arguments(Call::new("append")).with(bytes);
-    call.with(retention.stream_ttl.map(millis))
-        .with(retention.completed_stream_ttl.map(millis))
-        .with(millis(retention.tombstone_ttl))
-        .with(settings.limits.max_streams_per_session.map(int))
-        .with(offset)
-        .with(sync)
+    (columns, contested)
+}
+
+/// Whoever gets the lease keeps it for the rest of the batch, so that of each owner only the last
+/// wish counts. Mostly there is one owner, whose wish stands with the group.
+fn wishes(group: &Group) -> Vec<&Lease> {
+    let mut wishes: Vec<&Lease> = Vec::new();
+    for lease in group.events.iter().filter_map(|event| event.lease.as_ref()) {
+        match wishes.iter_mut().find(|wish| wish.owner == lease.owner) {
+            Some(wish) => *wish = lease,
+            None => wishes.push(lease),
+        }
+    }
+    wishes
 }
 
 impl Columns {
-    fn push(&mut self, number: i64, group: &Group) {
-        let (session, name) = name_of(group);
-        self.session.push(session.to_owned());
-        self.name.push(name.to_owned());
-        self.key.push(group.candidate_key.0.to_vec());
+    /// All of `group` but its lease.
+    fn push(&mut self, group: &Group) {
         self.first.push(self.tag.len().cast_signed() as i64 + 1);
         self.count.push(group.events.len().cast_signed() as i64);
         let mut running = 0;
@@ -79,37 +159,12 @@ impl Columns {
             self.message.push(event.message.as_ref().map(|message| message.get().to_owned()));
         }
         self.bytes.push(int(running));
-        let last = group.events.last();
-        self.last_tag.push(last.map_or(0, |event| tag_to_int(event.tag)));
-        self.completes.push(last.is_some_and(|event| event.completes_stream));
-        self.push_leases(number, group);
-    }
-
-    /// Whoever gets the lease keeps it for the rest of the batch, so that of each owner only the
-    /// last wish counts. Mostly there is one owner, whose wish stands with the group.
-    fn push_leases(&mut self, number: i64, group: &Group) {
-        let mut wishes: Vec<&Lease> = Vec::new();
-        for lease in group.events.iter().filter_map(|event| event.lease.as_ref()) {
-            match wishes.iter_mut().find(|wish| wish.owner == lease.owner) {
-                Some(wish) => *wish = lease,
-                None => wishes.push(lease),
-            }
-        }
-        let only = if wishes.len() == 1 { wishes.pop() } else { None };
-        self.owner.push(only.map(|lease| lease.owner.to_string()));
-        self.ttl.push(only.map(|lease| millis(lease.ttl)));
-        for lease in wishes {
-            self.lease_group.push(number);
-            self.lease_owner.push(lease.owner.to_string());
-            self.lease_ttl.push(millis(lease.ttl));
-        }
+        self.last_tag.push(group.events.last().map_or(0, |event| tag_to_int(event.tag)));
+        self.completes.push(completes(group));
     }
 
     fn arguments(self, call: Call) -> Call {
-        call.with(self.session)
-            .with(self.name)
-            .with(self.key)
-            .with(self.first)
+        call.with(self.first)
             .with(self.count)
             .with(self.bytes)
             .with(self.last_tag)
@@ -120,8 +175,5 @@ impl Columns {
             .with(self.tag)
             .with(self.retry)
             .with(self.message)
-            .with(self.lease_group)
-            .with(self.lease_owner)
-            .with(self.lease_ttl)
     }
 }

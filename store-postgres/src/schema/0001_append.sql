@@ -2,9 +2,8 @@
 -- SessionState::check_new_stream and StreamMeta::push do. Each statement inside sees everything
 -- that was committed before its locks were granted, since the isolation level is READ COMMITTED.
 --
--- Most groups just extend a live stream: these are taken all at once, and touch nothing but its row
--- and events. A batch of nothing else locks as it updates. What their bytes add to their sessions
--- is booked later.
+-- Most groups just extend a live stream: these are left to `extend`. A batch of nothing else locks as
+-- that updates.
 --
 -- Locks are taken in the order in which every function here takes them: sessions by ID, streams by
 -- their number, new streams by their names, a row of the totals.
@@ -18,14 +17,14 @@ CREATE FUNCTION {append} (
     -- Leases of groups in which several owners want it: each once, as it came first, with its last
     -- ttl.
     p_lease_group bigint[], p_lease_owner text[], p_lease_ttl bigint[],
-    p_all_bytes bigint, p_stream_ttl bigint, p_completed_ttl bigint, p_tombstone_ttl bigint,
-    p_max_streams bigint, p_offset bigint, p_sync text
+    p_stream_ttl bigint, p_completed_ttl bigint, p_tombstone_ttl bigint, p_max_streams bigint,
+    p_offset bigint, p_sync text
 )
 -- A row for each group, by number. o_code: 0 stored, 1 complete, 2 session deleted, 3 limit
--- reached.
+-- reached. o_id: the stream's number.
 RETURNS TABLE (
-    o_group bigint, o_code bigint, o_key bytea, o_first_seq bigint, o_stored_at bigint,
-    o_epoch bigint)
+    o_group bigint, o_code bigint, o_id bigint, o_key bytea, o_first_seq bigint,
+    o_stored_at bigint, o_epoch bigint)
 LANGUAGE plpgsql {settings} AS $body$
 #variable_conflict use_column
 DECLARE
@@ -72,12 +71,12 @@ DECLARE
     v_new_owner text[] := '{}';
     v_new_until bigint[] := '{}';
     v_new_ids bigint[];
-    -- What is added to the totals: all of it, until some is refused.
+    -- What groups that are not plain add to the totals.
     v_streams bigint := 0;
     v_tombstones bigint := 0;
-    v_events bigint := cardinality(p_message);
-    v_all_bytes bigint := p_all_bytes;
-    v_refused bigint := 0;
+    v_events bigint := 0;
+    v_all_bytes bigint := 0;
+    v_is_stored boolean := false;
 BEGIN
     PERFORM {commit_as}(p_sync);
     LOOP
@@ -192,9 +191,7 @@ BEGIN
             END IF;
 
             IF o_code <> 0 THEN
-                v_refused := v_refused + 1;
-                v_events := v_events - g.w_count;
-                v_all_bytes := v_all_bytes - g.w_bytes;
+                o_id := NULL;
                 o_key := NULL;
                 o_first_seq := NULL;
                 o_stored_at := NULL;
@@ -203,6 +200,9 @@ BEGIN
                 CONTINUE;
             END IF;
 
+            v_is_stored := true;
+            v_events := v_events + g.w_count;
+            v_all_bytes := v_all_bytes + g.w_bytes;
             IF v_plan = c_replace THEN
                 v_gone := {drop_streams}(ARRAY[g.id]);
                 v_d_rows[g.w_n] := - v_gone.o_rows;
@@ -266,8 +266,6 @@ BEGIN
                 v_streams := v_streams + 1;
                 v_last := 0;
                 v_at[g.w_n] := v_now;
-                o_key := p_key[g.w_n];
-                o_epoch := 0;
             ELSE
                 v_last := g.last_seq;
                 v_stream[g.w_n] := g.id;
@@ -293,8 +291,12 @@ BEGIN
                         owner = v_owner, lease_until = v_until
                     WHERE s.id = g.id;
                 END IF;
+                o_id := g.id;
                 o_key := g.key;
+                o_first_seq := v_last + 1;
+                o_stored_at := v_at[g.w_n];
                 o_epoch := g.reader_epoch;
+                RETURN NEXT;
             END IF;
             IF g.w_completes THEN
                 v_d_open[g.w_n] := v_d_open[g.w_n] - 1;
@@ -302,9 +304,6 @@ BEGIN
                 v_counted := v_counted + 1;
             END IF;
             v_before[g.w_n] := v_last;
-            o_first_seq := v_last + 1;
-            o_stored_at := v_at[g.w_n];
-            RETURN NEXT;
         END LOOP;
 
         IF cardinality(v_new) > 0 THEN
@@ -326,7 +325,15 @@ BEGIN
                 RAISE EXCEPTION 'a stream was created meanwhile' USING ERRCODE = 'MCE01';
             END IF;
             FOR v_n IN 1 .. cardinality(v_new) LOOP
-                v_stream[v_new[v_n]] := v_new_ids[v_n];
+                o_group := v_new[v_n];
+                o_code := 0;
+                o_id := v_new_ids[v_n];
+                o_key := p_key[o_group];
+                o_first_seq := 1;
+                o_stored_at := v_now;
+                o_epoch := 0;
+                v_stream[o_group] := o_id;
+                RETURN NEXT;
             END LOOP;
         END IF;
         INSERT INTO {events} (stream, seq, tag, stored_at, running_bytes, retry_ms, message)
@@ -347,40 +354,18 @@ BEGIN
         WHERE x.id = d.session AND (d.rows <> 0 OR d.open <> 0 OR d.bytes <> 0);
     END IF;
 
-    RETURN QUERY
-    WITH extended AS (
-        UPDATE {streams} s SET
-            last_seq = s.last_seq + p_count[w.n], last_tag = p_last_tag[w.n],
-            total_bytes = s.total_bytes + p_bytes[w.n],
-            oldest_at = coalesce(s.oldest_at, greatest(s.newest_at, v_now)),
-            newest_at = greatest(s.newest_at, v_now), active_at = greatest(s.active_at, v_now),
-            since = CASE WHEN p_completes[w.n] THEN greatest(s.active_at, v_now) ELSE s.since END,
-            complete = p_completes[w.n],
-            owner = CASE
-                WHEN p_completes[w.n] THEN NULL
-                WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], v_now) THEN p_owner[w.n]
-                ELSE s.owner END,
-            lease_until = CASE
-                WHEN p_completes[w.n] THEN NULL
-                WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], v_now) THEN v_now + p_ttl[w.n]
-                ELSE s.lease_until END
-        FROM unnest(v_plain, v_plain_ids) AS w (n, id)
-        WHERE s.id = w.id
-            AND {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl, v_now)
-        RETURNING w.n, s.id, s.key, s.last_seq - p_count[w.n] AS before,
-            s.total_bytes - p_bytes[w.n] AS total, s.newest_at, s.reader_epoch),
-    stored AS (
-        INSERT INTO {events} (stream, seq, tag, stored_at, running_bytes, retry_ms, message)
-        SELECT x.id, x.before + i - p_first[x.n] + 1, p_tag[i], x.newest_at,
-            x.total + p_running[i], p_retry[i], p_message[i]
-        FROM extended x
-        CROSS JOIN generate_series(p_first[x.n], p_first[x.n] + p_count[x.n] - 1) AS i)
-    SELECT x.n, 0::bigint, x.key, x.before + 1, x.newest_at, x.reader_epoch FROM extended x;
-    GET DIAGNOSTICS v_n = ROW_COUNT;
-    IF v_n <> cardinality(v_plain) THEN
-        RAISE EXCEPTION 'a stream was changed meanwhile' USING ERRCODE = 'MCE01';
+    IF cardinality(v_plain) > 0 THEN
+        RETURN QUERY
+        SELECT x.o_group, x.o_code, x.o_id, x.o_key, x.o_first_seq, x.o_stored_at, x.o_epoch
+        FROM {extend}(
+            v_plain, v_plain_ids, NULL, p_first, p_count, p_bytes, p_last_tag, p_completes, p_owner,
+            p_ttl, p_running, p_tag, p_retry, p_message, p_stream_ttl, p_offset, p_sync) AS x;
+        GET DIAGNOSTICS v_n = ROW_COUNT;
+        IF v_n <> cardinality(v_plain) THEN
+            RAISE EXCEPTION 'a stream was changed meanwhile' USING ERRCODE = 'MCE01';
+        END IF;
     END IF;
-    IF v_refused < v_groups THEN
+    IF v_is_stored THEN
         PERFORM {add_totals}(v_streams, v_tombstones, v_events, v_all_bytes, 0);
     END IF;
 END

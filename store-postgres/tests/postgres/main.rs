@@ -5,6 +5,7 @@
 mod accounting;
 mod booking;
 mod crossing;
+mod extending;
 mod limits;
 mod notifications;
 mod opening;
