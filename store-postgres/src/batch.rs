@@ -65,12 +65,14 @@ pub(crate) fn append(groups: &[Group], terms: Terms<'_>) -> Batch {
         names.map(|(session, name)| (session.to_owned(), name.to_owned())).unzip();
     let keys: Vec<_> = ordered().map(|group| group.candidate_key.0.to_vec()).collect();
     let (columns, contested) = columns(ordered());
+    let bytes: i64 = columns.bytes.iter().sum();
     let retention = &terms.settings.retention;
     let call = columns
         .arguments(Call::new("append").with(sessions).with(names).with(keys))
         .with(contested.group)
         .with(contested.owner)
         .with(contested.ttl)
+        .with(bytes)
         .with(retention.stream_ttl.map(millis))
         .with(retention.completed_stream_ttl.map(millis))
         .with(millis(retention.tombstone_ttl))
@@ -102,7 +104,8 @@ pub(crate) fn extend(
         .arguments(Call::new("extend").with(numbers).with(ids).with(keys))
         .with(terms.settings.retention.stream_ttl.map(millis))
         .with(terms.offset)
-        .with(terms.sync);
+        .with(terms.sync)
+        .with(true);
     Some(Batch { call, order })
 }
 

@@ -22,6 +22,7 @@ pub(crate) enum Argument {
     Integers(Vec<Option<i64>>),
     Texts(Vec<Option<String>>),
     BytesList(Vec<Vec<u8>>),
+    Flag(bool),
     Flags(Vec<bool>),
 }
 
@@ -105,6 +106,7 @@ impl Argument {
             Self::Integers(integers) => query.bind(integers),
             Self::Texts(texts) => query.bind(texts),
             Self::BytesList(list) => query.bind(list),
+            Self::Flag(flag) => query.bind(flag),
             Self::Flags(flags) => query.bind(flags),
         }
     }
@@ -133,8 +135,9 @@ impl Argument {
             Self::BytesList(all) => {
                 write_array(sql, "bytea", all, |sql, one| write_bytes(sql, one));
             }
+            Self::Flag(flag) => _ = write!(sql, "{flag}"),
             Self::Flags(all) => write_array(sql, "boolean", all, |sql, one| {
-                sql.push_str(if *one { "true" } else { "false" });
+                let _ = write!(sql, "{one}");
             }),
         }
     }
@@ -199,6 +202,7 @@ from! {
     Vec<String> => |texts| Self::Texts(texts.into_iter().map(Some).collect());
     Vec<Option<String>> => |texts| Self::Texts(texts);
     Vec<Vec<u8>> => |list| Self::BytesList(list);
+    bool => |flag| Self::Flag(flag);
     Vec<bool> => |flags| Self::Flags(flags);
 }
 

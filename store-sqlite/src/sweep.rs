@@ -35,10 +35,7 @@ const COMPLETE: &str = listing!("s.since", "s.state = 1 AND s.since <= ?4");
 const TOMBSTONES: &str = listing!("s.since", "s.state = 2 AND s.since <= ?4");
 const AGED: &str = listing!("s.oldest_at", "s.oldest_at IS NOT NULL AND s.oldest_at <= ?4");
 /// The partial index serves sizes from its own bound on.
-const LARGE: &str = listing!(
-    "0",
-    "s.total_bytes - s.removed_bytes >= 65536 AND s.total_bytes - s.removed_bytes >= ?4"
-);
+const LARGE: &str = listing!("0", "s.large AND s.total_bytes - s.removed_bytes >= ?4");
 const LARGE_SCAN: &str = listing!("0", "s.total_bytes - s.removed_bytes >= ?4");
 const LARGE_INDEXED_FROM: u64 = 65_536;
 const OF_SESSION: &str = listing!("s.active_at", "s.session = ?4 AND s.state < 2");
@@ -63,7 +60,7 @@ const REFRESH: &str = "
     WHERE id IN (SELECT value FROM json_each(?)) AND state = 0";
 
 const LARGE_SESSIONS: &str = "
-    SELECT id, bytes FROM sessions WHERE bytes >= 1048576 AND bytes >= ?1 AND id > ?2
+    SELECT id, bytes FROM sessions WHERE large AND bytes >= ?1 AND id > ?2
     ORDER BY id LIMIT ?3";
 const LARGE_SESSIONS_SCAN: &str =
     "SELECT id, bytes FROM sessions WHERE bytes >= ?1 AND id > ?2 ORDER BY id LIMIT ?3";

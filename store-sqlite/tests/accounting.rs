@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Row};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { session: u8, stream: u8, bytes: u16, completes: bool },
+    Append { session: u8, stream: u8, bytes: u32, completes: bool },
     Renew { session: u8, stream: u8 },
     Store { session: u8 },
     DeleteStream { session: u8, stream: u8 },
@@ -27,8 +27,12 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let (session, stream) = (0..4_u8, 0..3_u8);
+    // Also around the sizes from which streams and sessions are listed as large.
+    let bytes = prop_oneof![
+        8 => 0..900_u32, 1 => 65_000..66_000_u32, 1 => 1_048_000..1_049_000_u32
+    ];
     prop_oneof![
-        8 => (session.clone(), stream.clone(), 0..900_u16, prop::bool::weighted(0.2)).prop_map(
+        8 => (session.clone(), stream.clone(), bytes, prop::bool::weighted(0.2)).prop_map(
             |(session, stream, bytes, completes)| Step::Append { session, stream, bytes, completes }
         ),
         1 => (session.clone(), stream.clone())
@@ -91,7 +95,7 @@ async fn run(path: &Path, steps: &[Step]) {
 async fn apply(engine: &Engine<SqliteBackend>, clock: &Clock, step: &Step) {
     match *step {
         Step::Append { session, stream: name, bytes, completes } => {
-            let message = Message::from_value(&"x".repeat(usize::from(bytes))).unwrap();
+            let message = Message::from_value(&"x".repeat(bytes as usize)).unwrap();
             let event = NewEvent { completes_stream: completes, ..NewEvent::message(message) };
             let _ = engine.store_event(&stream(session, name), event).await;
         }
@@ -142,6 +146,10 @@ async fn compare(path: &Path) {
         FROM streams s LEFT JOIN events e ON e.stream = s.id AND e.seq >= s.first_seq
         GROUP BY s.id ORDER BY s.id";
     assert_eq!(rows(path, &events).await, rows(path, counted).await, "events");
+    let misplaced = "SELECT
+        (SELECT count(*) FROM streams WHERE large <> (total_bytes - removed_bytes >= 65536)),
+        (SELECT count(*) FROM sessions WHERE large <> (bytes >= 1048576))";
+    assert_eq!(rows(path, misplaced).await, [[0, 0]], "large streams and sessions");
     let orphans = "SELECT count(*) FROM streams s WHERE s.session <> ''
         AND NOT EXISTS (SELECT 1 FROM sessions x WHERE x.id = s.session)";
     assert_eq!(rows(path, orphans).await, [[0]], "streams without their session");

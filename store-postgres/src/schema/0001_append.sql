@@ -17,8 +17,8 @@ CREATE FUNCTION {append} (
     -- Leases of groups in which several owners want it: each once, as it came first, with its last
     -- ttl.
     p_lease_group bigint[], p_lease_owner text[], p_lease_ttl bigint[],
-    p_stream_ttl bigint, p_completed_ttl bigint, p_tombstone_ttl bigint, p_max_streams bigint,
-    p_offset bigint, p_sync text
+    p_all_bytes bigint, p_stream_ttl bigint, p_completed_ttl bigint, p_tombstone_ttl bigint,
+    p_max_streams bigint, p_offset bigint, p_sync text
 )
 -- A row for each group, by number. o_code: 0 stored, 1 complete, 2 session deleted, 3 limit
 -- reached. o_id: the stream's number.
@@ -71,12 +71,12 @@ DECLARE
     v_new_owner text[] := '{}';
     v_new_until bigint[] := '{}';
     v_new_ids bigint[];
-    -- What groups that are not plain add to the totals.
+    -- What is added to the totals: all of it, until some is refused.
     v_streams bigint := 0;
     v_tombstones bigint := 0;
-    v_events bigint := 0;
-    v_all_bytes bigint := 0;
-    v_is_stored boolean := false;
+    v_events bigint := cardinality(p_message);
+    v_all_bytes bigint := p_all_bytes;
+    v_refused bigint := 0;
 BEGIN
     PERFORM {commit_as}(p_sync);
     LOOP
@@ -191,6 +191,9 @@ BEGIN
             END IF;
 
             IF o_code <> 0 THEN
+                v_refused := v_refused + 1;
+                v_events := v_events - g.w_count;
+                v_all_bytes := v_all_bytes - g.w_bytes;
                 o_id := NULL;
                 o_key := NULL;
                 o_first_seq := NULL;
@@ -200,9 +203,6 @@ BEGIN
                 CONTINUE;
             END IF;
 
-            v_is_stored := true;
-            v_events := v_events + g.w_count;
-            v_all_bytes := v_all_bytes + g.w_bytes;
             IF v_plan = c_replace THEN
                 v_gone := {drop_streams}(ARRAY[g.id]);
                 v_d_rows[g.w_n] := - v_gone.o_rows;
@@ -359,13 +359,14 @@ BEGIN
         SELECT x.o_group, x.o_code, x.o_id, x.o_key, x.o_first_seq, x.o_stored_at, x.o_epoch
         FROM {extend}(
             v_plain, v_plain_ids, NULL, p_first, p_count, p_bytes, p_last_tag, p_completes, p_owner,
-            p_ttl, p_running, p_tag, p_retry, p_message, p_stream_ttl, p_offset, p_sync) AS x;
+            p_ttl, p_running, p_tag, p_retry, p_message, p_stream_ttl, p_offset, p_sync, false)
+            AS x;
         GET DIAGNOSTICS v_n = ROW_COUNT;
         IF v_n <> cardinality(v_plain) THEN
             RAISE EXCEPTION 'a stream was changed meanwhile' USING ERRCODE = 'MCE01';
         END IF;
     END IF;
-    IF v_is_stored THEN
+    IF v_refused < v_groups THEN
         PERFORM {add_totals}(v_streams, v_tombstones, v_events, v_all_bytes, 0);
     END IF;
 END

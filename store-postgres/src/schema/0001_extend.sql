@@ -11,7 +11,9 @@ CREATE FUNCTION {extend} (
     p_first bigint[], p_count bigint[], p_bytes bigint[], p_last_tag bigint[],
     p_completes boolean[], p_owner text[], p_ttl bigint[],
     p_running bigint[], p_tag bigint[], p_retry bigint[], p_message text[],
-    p_stream_ttl bigint, p_offset bigint, p_sync text
+    p_stream_ttl bigint, p_offset bigint, p_sync text,
+    -- Whether the totals are not left to the caller.
+    p_counts boolean
 )
 -- A row for each group that is stored, as `append` answers it.
 RETURNS TABLE (
@@ -59,7 +61,7 @@ BEGIN
         FROM (
             SELECT sum(p_count[x.n])::bigint AS events, sum(p_bytes[x.n])::bigint AS bytes
             FROM extended x) c
-        WHERE c.events > 0 AND t.shard = (SELECT {free_shard}()))
+        WHERE p_counts AND c.events > 0 AND t.shard = (SELECT {free_shard}()))
     SELECT x.n, 0::bigint, x.id, x.key, x.before + 1, x.newest_at, x.reader_epoch FROM extended x;
 END
 $body$;

@@ -20,12 +20,13 @@ CREATE TABLE sessions (
     deleted_at   INTEGER,
     bytes        INTEGER NOT NULL DEFAULT 0,
     streams      INTEGER NOT NULL DEFAULT 0, -- rows in streams, tombstones among them
-    open_streams INTEGER NOT NULL DEFAULT 0  -- rows in streams with state 0
+    open_streams INTEGER NOT NULL DEFAULT 0, -- rows in streams with state 0
+    large        INTEGER NOT NULL DEFAULT 0  -- whether worth shrinking: see below
 );
 CREATE INDEX sessions_used ON sessions (used_at) WHERE record IS NOT NULL;
 CREATE INDEX sessions_deleted ON sessions (deleted_at) WHERE deleted_at IS NOT NULL;
 -- Holds only what is worth shrinking, so that ordinary appends do not touch it.
-CREATE INDEX sessions_large ON sessions (id) WHERE bytes >= 1048576;
+CREATE INDEX sessions_large ON sessions (id) WHERE large;
 
 CREATE TABLE streams (
     id            INTEGER PRIMARY KEY,
@@ -51,13 +52,31 @@ CREATE TABLE streams (
     -- incomplete, an earlier value of it: so an append touches no index, and the sweep moves the
     -- few rows that it meets.
     since         INTEGER NOT NULL,
-    version       INTEGER NOT NULL, -- raised by every change but of since
+    version       INTEGER NOT NULL, -- raised by every change but of since and large
+    large         INTEGER NOT NULL DEFAULT 0, -- whether worth trimming: see below
     UNIQUE (session, name)
 );
 CREATE INDEX streams_since ON streams (state, since);
 CREATE INDEX streams_oldest ON streams (oldest_at) WHERE oldest_at IS NOT NULL;
 -- Holds only long streams, so that ordinary appends do not touch it.
-CREATE INDEX streams_large ON streams (id) WHERE total_bytes - removed_bytes >= 65536;
+CREATE INDEX streams_large ON streams (id) WHERE large;
+
+-- An index on bytes themselves would be written by every append.
+CREATE TRIGGER sessions_insert AFTER INSERT ON sessions WHEN NEW.bytes >= 1048576 BEGIN
+    UPDATE sessions SET large = 1 WHERE id = NEW.id;
+END;
+CREATE TRIGGER sessions_update AFTER UPDATE OF bytes ON sessions
+WHEN (NEW.bytes >= 1048576) <> NEW.large BEGIN
+    UPDATE sessions SET large = NOT NEW.large WHERE id = NEW.id;
+END;
+CREATE TRIGGER streams_insert AFTER INSERT ON streams
+WHEN NEW.total_bytes - NEW.removed_bytes >= 65536 BEGIN
+    UPDATE streams SET large = 1 WHERE id = NEW.id;
+END;
+CREATE TRIGGER streams_update AFTER UPDATE OF total_bytes, removed_bytes ON streams
+WHEN (NEW.total_bytes - NEW.removed_bytes >= 65536) <> NEW.large BEGIN
+    UPDATE streams SET large = NOT NEW.large WHERE id = NEW.id;
+END;
 
 -- A rowid table with an index: keyed by (stream, seq) without rowids, messages would sit in the
 -- tree that every insert walks, and inserts measured five times slower.
