@@ -21,7 +21,7 @@ use crate::call::{Call, Redis};
 use crate::config::RedisOptions;
 use crate::error::NO_RIGHTS;
 use crate::keys::{bucket_of, bucket_of_session, channel, place};
-use crate::rows::{Row, integer, terms};
+use crate::rows::{Row, integer, string, terms};
 use crate::sweep::Dirty;
 use crate::target::Target;
 use crate::{leases, listing, read, scripts, sessions, sweep, wakeups};
@@ -29,6 +29,9 @@ use crate::{leases, listing, read, scripts, sessions, sweep, wakeups};
 /// Batches in flight: one server works on one script at a time, and syncs for several.
 const WRITERS: usize = 4;
 const WRITERS_OF_A_CLUSTER: usize = 16;
+
+/// The version of what is stored. A change of any key or value raises it.
+const VERSION: &str = "1";
 
 /// Streams in Redis.
 pub struct RedisBackend {
@@ -64,7 +67,7 @@ impl RedisBackend {
     ///
     /// # Errors
     /// `InvalidInput` for a URL or an option that cannot be, and for `committed` durability that a
-    /// server does not keep; `Unavailable` if no server can be reached; `Backend` if it refuses
+    /// server does not keep, or keys of a newer version; `Unavailable` if no server can be reached; `Backend` if it refuses
     /// the user or is too old.
     pub async fn open(
         url: &str,
@@ -81,8 +84,9 @@ impl RedisBackend {
             .map_err(|e| Error::backend("the operating system gives no random numbers", e))?;
         let redis = Redis::open(Target::parse(url)?, options, durability).await?;
         let channel = channel(&redis.prefix);
-        let probe = Call::new(&scripts::PROBE, 0).arg(&channel);
-        redis.run(&probe, &terms(&clock, None)).await.map_err(lack_of_rights)?;
+        let probe = Call::new(&scripts::PROBE, 0).arg(&channel).arg(VERSION);
+        let version = redis.run(&probe, &terms(&clock, None)).await.map_err(lack_of_rights)?;
+        check_version(&string(version)?)?;
         Ok(Self {
             redis: Arc::new(redis),
             clock,
@@ -149,6 +153,17 @@ impl RedisBackend {
 
 /// What it means that the probe failed. Scripts report a lack of rights by a code that says nothing,
 /// and the probe does nothing that could fail for another reason.
+fn check_version(version: &str) -> Result<()> {
+    if version == VERSION {
+        return Ok(());
+    }
+    let reason = format!(
+        "has keys of version {version}, and this program knows {VERSION}: use the newer program, or \
+         choose another prefix"
+    );
+    Err(Error::invalid("redis.key_prefix", reason))
+}
+
 fn lack_of_rights(error: Error) -> Error {
     match error {
         Error::Backend { cause, .. } => Error::Backend { message: NO_RIGHTS.into(), cause },

@@ -1,6 +1,14 @@
--- Uses every command that the other scripts use, so that a user who may not is told at once.
+-- Marks a store with its version, and answers the one that it has. Uses every command that the other
+-- scripts use, so that a user who may not is told at once.
 --
+-- KEYS     the first bucket's gate
 -- ARGV[2]  wake-up channel
+-- ARGV[3]  the version of a store that begins here
+
+local mark = KEYS[1] .. ':v'
+local version = call('GET', mark)
+if version and version ~= ARGV[3] then return version end
+call('SET', mark, ARGV[3])
 
 local p = KEYS[1] .. ':probe'
 local value, hash, sorted, set, stream, moved =
@@ -39,4 +47,4 @@ call('PUBLISH', ARGV[2], '')
 call('EXISTS', value)
 call('DEL', value)
 call('UNLINK', stream)
-return 1
+return ARGV[3]

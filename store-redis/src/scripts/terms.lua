@@ -27,6 +27,7 @@
 --   :z :r :k      sorted  sessions by the power of two of their bytes; those with a record by last
 --                         use or an earlier time; deletion marks by time
 --   :g :y         set     streams with events to free; names of name maps whose session was deleted
+--   :v            string  in the first bucket: the version of all this
 --
 -- Every number is a double: exact up to 2^53.
 

@@ -104,6 +104,24 @@ async fn a_replica_is_no_place_to_append() {
 }
 
 #[tokio::test]
+async fn keys_of_a_newer_version_are_refused_and_left_alone() {
+    let server = Redis::own(&[]).await.unwrap();
+    let (options, one) = (options(), stream("s", "a"));
+    open(server.url(), &options).await.store_event(&one, event("first")).await.unwrap();
+    let mark = format!("{}{{0}}:v", options.key_prefix);
+    let marked = command(server.url(), &["GET", &mark]).await;
+    assert_eq!(marked, redis::Value::BulkString(b"1".to_vec()));
+    command(server.url(), &["SET", &mark, "2"]).await;
+    let error = refusal(server.url(), &options).await;
+    assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
+    let text = words(&error);
+    assert!(text.contains("version 2") && text.contains("newer program"), "{text}");
+    command(server.url(), &["SET", &mark, "1"]).await;
+    let store = open(server.url(), &options).await;
+    assert_eq!(store.read_to_vec(&one).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn options_that_cannot_be() {
     let server = Redis::own(&[]).await.unwrap();
     let prefix = RedisOptions { key_prefix: "{a}".into(), ..options() };
