@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::serve::{Listener, ListenerExt};
 use mcp_event_store_core::{Clock, Settings, memory};
 use mcp_event_store_rmcp::DurableSessionManager;
 use rmcp::model::{
@@ -44,6 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let router = axum::Router::new().nest_service("/mcp", service);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8000").await?;
+    let listener = listener.tap_io(|tcp| _ = tcp.set_nodelay(true));
     println!("listening on http://{}/mcp", listener.local_addr()?);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())

@@ -51,7 +51,7 @@ static READERS: Field = Field {
     kind: Kind::Count,
     default: Value::Integer(8),
     off: Off::Refused("at least one thread has to read"),
-    doc: "Reads at a time, each on a thread of its own.",
+    doc: "Reads at a time. Those that need the disk run on threads of their own.",
 };
 
 static LOCK_TIMEOUT: Field = Field {
