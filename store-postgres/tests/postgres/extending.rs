@@ -143,7 +143,7 @@ async fn what_others_did_to_known_streams_is_seen() {
         .await
         .unwrap();
     append(&one, &[kept, deleted]).await;
-    clock.advance(Duration::from_secs(24 * 3600));
+    clock.advance(Duration::from_hours(24));
     let third = append(&one, &[kept, deleted]).await;
     assert_eq!(seqs(&third), [6, 3]);
     let first_kept = async |stream| one.find(stream).await.unwrap().unwrap().meta.first_seq;
