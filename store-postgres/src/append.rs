@@ -26,36 +26,44 @@ type Answer = Option<Result<Appended>>;
 impl Appender<'_> {
     /// Commits `groups` and answers each.
     pub(crate) async fn append(self, groups: &[Group]) -> Result<Vec<Result<Appended>>> {
-        let Some(extended) = batch::extend(groups, self.known, self.terms()) else {
-            return self.append_unknown(groups).await;
+        let groups: Vec<_> = groups.iter().collect();
+        let Some(extended) = batch::extend(&groups, self.known, self.terms()) else {
+            return self.append_unknown(&groups).await;
         };
-        let answers = self.send(&extended, groups).await?;
+        let answers = self.send(&extended, &groups).await?;
         if answers.iter().all(Option::is_none) {
-            return self.append_unknown(groups).await;
+            return self.append_unknown(&groups).await;
         }
-        let mut all = Vec::with_capacity(groups.len());
-        for (group, answer) in groups.iter().zip(answers) {
-            all.push(match answer {
-                Some(answer) => answer,
-                None => self.append_one(group).await,
-            });
-        }
-        Ok(all)
+        let left = groups.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
+        let left: Vec<_> = left.map(|(group, _)| *group).collect();
+        let mut rest = self.append_rest(&left).await.into_iter();
+        let answer = |answer: Answer| answer.or_else(|| rest.next()).unwrap_or_else(missing);
+        Ok(answers.into_iter().map(answer).collect())
     }
 
-    /// Commits a group by itself: what others stored is committed, and an error here is not theirs.
-    async fn append_one(self, group: &Group) -> Result<Appended> {
-        self.append_unknown(from_ref(group)).await?.swap_remove(0)
+    /// Commits groups beside which others are stored already: an error is theirs alone.
+    async fn append_rest(self, groups: &[&Group]) -> Vec<Result<Appended>> {
+        match self.append_unknown(groups).await {
+            Ok(answers) => answers,
+            Err(Error::Backend { .. } | Error::Corrupt { .. }) if groups.len() > 1 => {
+                let mut answers = Vec::with_capacity(groups.len());
+                for group in groups {
+                    let alone = self.append_unknown(from_ref(group)).await;
+                    answers.push(alone.and_then(|mut one| one.swap_remove(0)));
+                }
+                answers
+            }
+            Err(error) => groups.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     /// Commits groups of streams that may be anywhere, or nowhere.
-    async fn append_unknown(self, groups: &[Group]) -> Result<Vec<Result<Appended>>> {
+    async fn append_unknown(self, groups: &[&Group]) -> Result<Vec<Result<Appended>>> {
+        if groups.is_empty() {
+            return Ok(Vec::new());
+        }
         let answers = self.send(&batch::append(groups, self.terms()), groups).await?;
-        let missing = || Error::OutcomeUnknown {
-            message: "PostgreSQL answered for fewer streams than it was given".into(),
-            cause: None,
-        };
-        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing()))).collect())
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect())
     }
 
     fn terms(&self) -> Terms<'_> {
@@ -64,7 +72,7 @@ impl Appender<'_> {
     }
 
     /// Sends a batch of `groups`, and remembers where their streams are.
-    async fn send(self, batch: &Batch, groups: &[Group]) -> Result<Vec<Answer>> {
+    async fn send(self, batch: &Batch, groups: &[&Group]) -> Result<Vec<Answer>> {
         let rows = self.server.append(&batch.call).await?;
         let mut answers: Vec<Answer> = groups.iter().map(|_| None).collect();
         let mut places = vec![None; groups.len()];
@@ -75,7 +83,7 @@ impl Appender<'_> {
             if let Some(at) = place.and_then(|place| batch.order.get(place)) {
                 let answer = answer(row, self.settings);
                 let answer = answer.unwrap_or_else(|error| Err(unreadable(error)));
-                let stays = !batch::completes(&groups[*at]);
+                let stays = !batch::completes(groups[*at]);
                 places[*at] = answer.as_ref().ok().filter(|_| stays).map(|(place, _)| *place);
                 answers[*at] = Some(answer.map(|(_, appended)| appended));
             }
@@ -84,6 +92,11 @@ impl Appender<'_> {
         self.known.note(streams.zip(places));
         Ok(answers)
     }
+}
+
+fn missing() -> Result<Appended> {
+    let message = "PostgreSQL answered for fewer streams than it was given".into();
+    Err(Error::OutcomeUnknown { message, cause: None })
 }
 
 fn unreadable(error: Error) -> Error {

@@ -55,11 +55,11 @@ struct Contested {
 }
 
 /// The call that appends `groups`, whatever has to become of their streams.
-pub(crate) fn append(groups: &[Group], terms: Terms<'_>) -> Batch {
+pub(crate) fn append(groups: &[&Group], terms: Terms<'_>) -> Batch {
     let mut order: Vec<_> = (0..groups.len()).collect();
     // As `append` inserts new streams.
-    order.sort_unstable_by_key(|at| name_of(&groups[*at]));
-    let ordered = || order.iter().map(|at| &groups[*at]);
+    order.sort_unstable_by_key(|at| name_of(groups[*at]));
+    let ordered = || order.iter().map(|at| groups[*at]);
     let names = ordered().map(name_of);
     let (sessions, names): (Vec<_>, Vec<_>) =
         names.map(|(session, name)| (session.to_owned(), name.to_owned())).unzip();
@@ -84,16 +84,16 @@ pub(crate) fn append(groups: &[Group], terms: Terms<'_>) -> Batch {
 
 /// The call that appends `groups` if all of them only extend streams whose places are known.
 pub(crate) fn extend(
-    groups: &[Group],
+    groups: &[&Group],
     known: &Known<StreamRef, Place>,
     terms: Terms<'_>,
 ) -> Option<Batch> {
-    let place = |group: &Group| if completes(group) { None } else { known.get(&group.stream) };
+    let place = |group: &&Group| if completes(group) { None } else { known.get(&group.stream) };
     let places: Vec<_> = groups.iter().map(place).collect::<Option<_>>()?;
     let mut order: Vec<_> = (0..groups.len()).collect();
     // As streams are locked.
     order.sort_unstable_by_key(|at| places[*at].id);
-    let (columns, contested) = columns(order.iter().map(|at| &groups[*at]));
+    let (columns, contested) = columns(order.iter().map(|at| groups[*at]));
     if !contested.group.is_empty() {
         return None;
     }

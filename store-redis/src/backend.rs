@@ -151,8 +151,6 @@ impl RedisBackend {
     }
 }
 
-/// What it means that the probe failed. Scripts report a lack of rights by a code that says nothing,
-/// and the probe does nothing that could fail for another reason.
 fn check_version(version: &str) -> Result<()> {
     if version == VERSION {
         return Ok(());
@@ -164,6 +162,8 @@ fn check_version(version: &str) -> Result<()> {
     Err(Error::invalid("redis.key_prefix", reason))
 }
 
+/// What it means that the probe failed. Scripts report a lack of rights by a code that says nothing,
+/// and the probe does nothing that could fail for another reason.
 fn lack_of_rights(error: Error) -> Error {
     match error {
         Error::Backend { cause, .. } => Error::Backend { message: NO_RIGHTS.into(), cause },

@@ -17,9 +17,9 @@ async fn database() -> (tempfile::TempDir, SqliteConnection) {
     let rows = "
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
         INSERT INTO streams SELECT i, randomblob(16), 's' || (i % 50), 'n' || i, 1, 1, 1, NULL, 0,
-            100, 1, 1, 1, i % 3, 0, NULL, NULL, 0, 0, i, 1 FROM n;
+            100, 1, 1, 1, i % 3, 0, NULL, NULL, 0, 0, i, 1, 0 FROM n;
         INSERT INTO events SELECT id, 1, 1, 1, 1, NULL, '{}' FROM streams;
-        INSERT INTO sessions SELECT DISTINCT session, '{}', 1, NULL, 1, 1, 1 FROM streams;";
+        INSERT INTO sessions SELECT DISTINCT session, '{}', 1, NULL, 1, 1, 1, 0 FROM streams;";
     sqlx::raw_sql(rows).execute(&mut writer).await.unwrap();
     (folder, writer)
 }

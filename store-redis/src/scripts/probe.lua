@@ -6,7 +6,11 @@
 -- ARGV[3]  the version of a store that begins here
 
 local mark = KEYS[1] .. ':v'
-local version = call('GET', mark)
+local version = redis.pcall('GET', mark)
+if type(version) == 'table' then
+  -- Another program's key, or a lack of rights.
+  return string.find(version.err, 'WRONGTYPE', 1, true) and '?' or version
+end
 if version and version ~= ARGV[3] then return version end
 call('SET', mark, ARGV[3])
 

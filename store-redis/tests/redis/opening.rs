@@ -116,6 +116,9 @@ async fn keys_of_a_newer_version_are_refused_and_left_alone() {
     assert!(matches!(error, Error::InvalidInput { .. }), "{error:?}");
     let text = words(&error);
     assert!(text.contains("version 2") && text.contains("newer program"), "{text}");
+    command(server.url(), &["DEL", &mark]).await;
+    command(server.url(), &["SADD", &mark, "another program's"]).await;
+    assert!(words(&refusal(server.url(), &options).await).contains("choose another prefix"));
     command(server.url(), &["SET", &mark, "1"]).await;
     let store = open(server.url(), &options).await;
     assert_eq!(store.read_to_vec(&one).await.unwrap().len(), 1);

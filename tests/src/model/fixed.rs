@@ -24,6 +24,8 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
         ("live streams make room but for their newest event", shrunk()),
         ("a follow is outrun, another taken over, a third deleted", follows()),
         ("a lease keeps a silent stream", leased()),
+        ("a follow that waits finds a stream that has come and gone", missed()),
+        ("a deleted session's record is gone", recorded()),
     ]
 }
 
@@ -104,6 +106,33 @@ fn follows() -> Script {
     steps.extend([follow(0, false), follow(1, true), poll(0), append(LONE, SMALL), poll(0)]);
     steps.extend([Step::DeleteStream { on: 0, place: LONE }, append(LONE, SMALL), poll(0)]);
     Script { plan, steps }
+}
+
+fn missed() -> Script {
+    let plan = Plan { completed_ttl: Some(1), ..Plan::default() };
+    let poll = Step::Poll { reader: 0, events: 1 };
+    let follow = Step::FollowFromStart { on: 1, place: LONE, take_over: false };
+    let steps = vec![follow, poll, append(LONE, SMALL), append(LONE, END), Step::Wait { hours: 2 }];
+    Script { plan, steps }
+}
+
+fn recorded() -> Script {
+    let store = || Step::StoreRecord { on: 0, session: 0, bytes: 40 };
+    let load = || Step::LoadRecord { on: 1, session: 0 };
+    let delete = Step::DeleteSession { on: 1, session: 0 };
+    let steps = vec![
+        store(),
+        append(OWN, SMALL),
+        load(),
+        delete,
+        load(),
+        store(),
+        Step::Wait { hours: 4 },
+        load(),
+        store(),
+        load(),
+    ];
+    Script { plan: Plan::default(), steps }
 }
 
 fn leased() -> Script {

@@ -56,8 +56,8 @@ pub(super) struct Next {
     pub(super) up_to: Option<usize>,
     pub(super) end: bool,
     pub(super) unknown: bool,
-    /// `EventsExpired` after an event from the first up to below the second.
-    pub(super) expired: Option<(usize, usize)>,
+    /// `EventsExpired` after an event of this stream, from the first number up to below the second.
+    pub(super) expired: Option<(usize, usize, usize)>,
     /// Whether any of it has to come.
     pub(super) must: bool,
 }
@@ -81,7 +81,8 @@ impl Play<'_> {
         match reader.position {
             Position::At { stream, next: at } => {
                 next.of_stream(at, stream, &self.reference.streams[stream], now, r);
-                next.hide(at, reader.hidden_of(stream, &self.reference.streams[stream], now));
+                let hidden = reader.hidden_of(stream, &self.reference.streams[stream], now);
+                next.hide(stream, at, hidden);
                 next.must |= self.reference.is_lost(stream);
             }
             Position::Waiting { since } => {
@@ -93,7 +94,7 @@ impl Play<'_> {
                     next.of_stream(s.hidden(now, r), stream, s, now, r);
                     let hidden = reader.hidden_of(stream, s, now);
                     next.up_to = Some(hidden);
-                    next.hide(0, hidden);
+                    next.hide(stream, 0, hidden);
                 }
             }
         }
@@ -137,9 +138,10 @@ impl Next {
         self.must |= self.event.is_some() || is_over;
     }
 
-    /// Lets it be told that some of the `hidden` events are missing, from number `next` on.
-    fn hide(&mut self, next: usize, hidden: usize) {
-        self.expired = (next < hidden).then_some((next, hidden));
+    /// Lets it be told that some of the `hidden` events of `stream` are missing, from number `next`
+    /// on.
+    fn hide(&mut self, stream: usize, next: usize, hidden: usize) {
+        self.expired = (next < hidden).then_some((stream, next, hidden));
     }
 
     pub(super) fn may_end(&self) -> bool {

@@ -201,11 +201,7 @@ impl Play<'_> {
     }
 
     fn may_expire(&self, at: usize, next: &Next, error: &Error) -> bool {
-        let stream = match self.readers[at].position {
-            Position::At { stream, .. } => Some(stream),
-            Position::Waiting { .. } => next.event.map(|(stream, _)| stream),
-        };
-        let (Some((from, below)), Some(stream)) = (next.expired, stream) else { return false };
+        let Some((stream, from, below)) = next.expired else { return false };
         let is_it = |number| {
             let id = self.reference.id((stream, number));
             super::play::is_expired(error, self.readers[at].place, &id)
