@@ -20,8 +20,8 @@ pub(crate) struct Appender<'a> {
     pub(crate) settings: &'a Settings,
 }
 
-/// The answer to a group, if there is one.
-type Answer = Option<Result<Appended>>;
+/// The answer to a group, if there is one, and where its stream is.
+type Answer = Option<Result<(Place, Appended)>>;
 
 impl Appender<'_> {
     /// Commits `groups` and answers each.
@@ -30,14 +30,17 @@ impl Appender<'_> {
         let Some(extended) = batch::extend(&groups, self.known, self.terms()) else {
             return self.append_unknown(&groups).await;
         };
-        let answers = self.send(&extended, &groups).await?;
+        let answers = self.send(&extended).await?;
         if answers.iter().all(Option::is_none) {
             return self.append_unknown(&groups).await;
         }
         let left = groups.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
         let left: Vec<_> = left.map(|(group, _)| *group).collect();
         let mut rest = self.append_rest(&left).await.into_iter();
-        let answer = |answer: Answer| answer.or_else(|| rest.next()).unwrap_or_else(missing);
+        let answer = |answer: Answer| match answer {
+            Some(answer) => answer.map(|(_, appended)| appended),
+            None => rest.next().unwrap_or_else(missing),
+        };
         Ok(answers.into_iter().map(answer).collect())
     }
 
@@ -57,13 +60,26 @@ impl Appender<'_> {
         }
     }
 
-    /// Commits groups of streams that may be anywhere, or nowhere.
+    /// Commits groups of streams that may be anywhere, or nowhere, and remembers where they are.
     async fn append_unknown(self, groups: &[&Group]) -> Result<Vec<Result<Appended>>> {
         if groups.is_empty() {
             return Ok(Vec::new());
         }
-        let answers = self.send(&batch::append(groups, self.terms()), groups).await?;
-        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect())
+        let answers = self.send(&batch::append(groups, self.terms())).await?;
+        let mut places = Vec::with_capacity(groups.len());
+        let mut appended = Vec::with_capacity(groups.len());
+        for (group, answer) in groups.iter().zip(answers) {
+            let (place, answer) = match answer {
+                Some(Ok((place, appended))) => (Some(place), Ok(appended)),
+                Some(Err(error)) => (None, Err(error)),
+                None => (None, missing()),
+            };
+            let stays = !batch::completes(group);
+            places.push((group.stream.clone(), place.filter(|_| stays)));
+            appended.push(answer);
+        }
+        self.known.note(places);
+        Ok(appended)
     }
 
     fn terms(&self) -> Terms<'_> {
@@ -71,25 +87,19 @@ impl Appender<'_> {
         Terms { settings, offset: server.offset(), sync: server.sync() }
     }
 
-    /// Sends a batch of `groups`, and remembers where their streams are.
-    async fn send(self, batch: &Batch, groups: &[&Group]) -> Result<Vec<Answer>> {
+    /// Sends a batch, and answers its groups in their own order.
+    async fn send(self, batch: &Batch) -> Result<Vec<Answer>> {
         let rows = self.server.append(&batch.call).await?;
-        let mut answers: Vec<Answer> = groups.iter().map(|_| None).collect();
-        let mut places = vec![None; groups.len()];
+        let mut answers: Vec<Answer> = batch.order.iter().map(|_| None).collect();
         for row in &rows {
             // The batch is committed: a row that cannot be read must not have it sent again.
             let number: i64 = column(row, 0).map_err(unreadable)?;
             let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
             if let Some(at) = place.and_then(|place| batch.order.get(place)) {
                 let answer = answer(row, self.settings);
-                let answer = answer.unwrap_or_else(|error| Err(unreadable(error)));
-                let stays = !batch::completes(groups[*at]);
-                places[*at] = answer.as_ref().ok().filter(|_| stays).map(|(place, _)| *place);
-                answers[*at] = Some(answer.map(|(_, appended)| appended));
+                answers[*at] = Some(answer.unwrap_or_else(|error| Err(unreadable(error))));
             }
         }
-        let streams = groups.iter().map(|group| group.stream.clone());
-        self.known.note(streams.zip(places));
         Ok(answers)
     }
 }
