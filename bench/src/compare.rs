@@ -46,6 +46,11 @@ pub(crate) fn raw_limit(rows: &[Append], lanes: usize, bytes: usize) -> Option<&
         .or_else(|| best_raw(rows, bytes))
 }
 
+/// The bare group commit with as many callers.
+pub(crate) fn group_commit(rows: &[Append], lanes: usize, bytes: usize) -> Option<&Append> {
+    of(rows, Contender::GroupCommit, bytes).find(|row| row.lanes == lanes)
+}
+
 /// Rows of the raw commits that `lanes` appenders are measured against.
 pub(crate) fn full_batch(lanes: usize) -> usize {
     if lanes <= 256 { 64 } else { 512 }

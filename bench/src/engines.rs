@@ -16,7 +16,6 @@ mod sqlite;
 use async_trait::async_trait;
 
 use crate::messages::Messages;
-use crate::race::Lane;
 
 /// A database, and a place in it that is the benchmark's own.
 #[async_trait]
@@ -50,11 +49,18 @@ pub(crate) trait Raw: Send + Sync {
     /// How many connections a naive store may have; the best of them counts.
     fn naive_connections(&self) -> &'static [usize];
 
-    /// A connection that commits `rows` events at a time.
-    async fn lane(&self, rows: usize, messages: Messages) -> anyhow::Result<Box<dyn Lane>>;
+    /// A connection of its own.
+    async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>>;
 
     /// Stores a stream of `events` events, and answers how to read it.
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>>;
+}
+
+/// A connection that stores rows.
+#[async_trait]
+pub(crate) trait Connection: Send {
+    /// Makes one commit of `rows` events durable.
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()>;
 }
 
 /// A stream that is read whole through the engine's own driver.

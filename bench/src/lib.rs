@@ -14,6 +14,7 @@ mod aims;
 mod compare;
 mod effort;
 mod engines;
+mod group_commit;
 mod machine;
 #[cfg(test)]
 mod made_up;

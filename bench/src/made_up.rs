@@ -72,6 +72,8 @@ pub(crate) fn appends(message_bytes: usize, limit: f64) -> Vec<Append> {
         row(Contender::Store, 1024, 1, 1.2, 16_000.0),
         row(Contender::Raw, 1, 64, 1.0, 1600.0),
         row(Contender::Raw, 1, 512, 1.25, 10_000.0),
+        row(Contender::GroupCommit, 64, 1, 0.9, 1400.0),
+        row(Contender::GroupCommit, 1024, 1, 1.2, 16_000.0),
         row(Contender::Naive, 1, 1, 0.1, 200.0),
         row(Contender::Naive, 64, 1, 0.15, 9000.0),
     ]

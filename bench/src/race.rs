@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_trait::async_trait;
 
+use crate::engines::Connection;
 use crate::machine::busy_time;
 use crate::progress::Progress;
 use crate::report::{Append, Contender};
@@ -15,6 +16,20 @@ use crate::stats::{Spread, Times, float};
 pub(crate) trait Lane: Send {
     /// Makes one commit durable, and answers how many events (or requests) it held.
     async fn commit(&mut self) -> anyhow::Result<usize>;
+}
+
+/// A connection of the engine's own that commits as many rows each time.
+pub(crate) struct Batches {
+    pub(crate) connection: Box<dyn Connection>,
+    pub(crate) rows: usize,
+}
+
+#[async_trait]
+impl Lane for Batches {
+    async fn commit(&mut self) -> anyhow::Result<usize> {
+        self.connection.commit(self.rows).await?;
+        Ok(self.rows)
+    }
 }
 
 /// The lanes of one contender.

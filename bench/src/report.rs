@@ -98,6 +98,9 @@ pub enum Contender {
     /// The engine by itself, driven as fast as it goes with the same rows and durability. End to
     /// end: a server without a store.
     Raw,
+    /// The engine by itself behind the least that joins callers into commits: each of them waits
+    /// for its own row, and connections commit what waits.
+    GroupCommit,
     /// One commit an event, as a simple store would do it.
     Naive,
 }
@@ -124,6 +127,13 @@ pub struct Append {
     /// Processor time of the whole machine (client and server) for an event or request, in
     /// microseconds. Zero where it cannot be told.
     pub cpu_us: Spread,
+}
+
+impl Append {
+    /// Whether lanes are callers, whose events are joined into commits.
+    pub(crate) fn is_joined(&self) -> bool {
+        matches!(self.contender, Contender::Store | Contender::GroupCommit)
+    }
 }
 
 /// How fast a stream was read.

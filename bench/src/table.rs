@@ -17,9 +17,11 @@ use crate::stats::float;
 /// How to read what follows.
 const READING: &str = "\
 The raw limit is the engine by itself, with the same rows and the same durability, driven as fast \
-as it goes. The naive store commits each event by itself. Contenders took turns in one run, so read \
-the ratios: the figures are those of one machine. A figure is the median of the rounds; the lowest \
-and the highest round stand in brackets. What was not measured is a dash.\n\n";
+as it goes. A bare group commit is the same engine behind a mere queue: as many callers as the \
+store's, each of whom waits for a row of its own, and connections that commit what waits. The naive \
+store commits each event by itself. Contenders took turns in one run, so read the ratios: the \
+figures are those of one machine. A figure is the median of the rounds; the lowest and the highest \
+round stand in brackets. What was not measured is a dash.\n\n";
 
 impl Report {
     /// The whole report as Markdown: first which aims are met, then a section for each store.

@@ -26,8 +26,9 @@ use crate::sweep::Dirty;
 use crate::target::Target;
 use crate::{leases, listing, read, scripts, sessions, sweep, wakeups};
 
-/// Batches in flight: one server works on one script at a time, and syncs for several.
-const WRITERS: usize = 4;
+/// Batches in flight: while a server works on one script and syncs, callers queue the next one's
+/// events. More of them would be smaller, with a sync for each or two.
+const WRITERS: usize = 2;
 const WRITERS_OF_A_CLUSTER: usize = 16;
 
 /// The version of what is stored. A change of any key or value raises it.

@@ -9,9 +9,8 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-use super::{Engine, Raw, Scan, unique, with_query};
+use super::{Connection, Engine, Raw, Scan, unique, with_query};
 use crate::messages::Messages;
-use crate::race::Lane;
 
 /// Inserts go to these in turn, as from as many appenders.
 const STREAMS: i64 = 64;
@@ -124,22 +123,18 @@ impl Raw for Postgres {
         &[1, 8, 32, 64]
     }
 
-    async fn lane(&self, rows: usize, messages: Messages) -> anyhow::Result<Box<dyn Lane>> {
+    async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
         let mut connection = self.connect().await?;
         self.prepare(&mut connection).await?;
         let table = format!("{}_raw.events", self.prefix);
         Ok(Box::new(Inserts {
             connection,
-            sql: if rows == 1 {
-                format!("INSERT INTO {table} VALUES ($1,$2,$3,$4,$5,$6,$7)")
-            } else {
-                format!(
-                    "INSERT INTO {table} SELECT * FROM unnest($1::bigint[], $2::bigint[], \
-                     $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])"
-                )
-            },
+            one: format!("INSERT INTO {table} VALUES ($1,$2,$3,$4,$5,$6,$7)"),
+            many: format!(
+                "INSERT INTO {table} SELECT * FROM unnest($1::bigint[], $2::bigint[], \
+                 $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])"
+            ),
             inserted: self.inserted.clone(),
-            rows,
             messages,
         }))
     }
@@ -168,34 +163,37 @@ impl Raw for Postgres {
 
 struct Inserts {
     connection: PgConnection,
-    sql: String,
+    /// Inserts one row.
+    one: String,
+    /// Inserts several.
+    many: String,
     inserted: Arc<AtomicI64>,
-    rows: usize,
     messages: Messages,
 }
 
 #[async_trait]
-impl Lane for Inserts {
-    async fn commit(&mut self) -> anyhow::Result<usize> {
-        let rows = i64::try_from(self.rows)?;
-        let first = self.inserted.fetch_add(rows, Ordering::Relaxed);
-        let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
-        if self.rows == 1 {
+impl Connection for Inserts {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
+        let count = i64::try_from(rows)?;
+        let first = self.inserted.fetch_add(count, Ordering::Relaxed);
+        if rows == 1 {
+            let query = sqlx::query(AssertSqlSafe(self.one.clone()));
             let query = query.bind(first % STREAMS).bind(first / STREAMS).bind(7_i64).bind(first);
             let query = query.bind(first).bind(None::<i64>);
             let query = query.bind(self.messages.next().get().to_owned());
             query.execute(&mut self.connection).await?;
         } else {
-            let numbers: Vec<i64> = (first..first + rows).collect();
+            let numbers: Vec<i64> = (first..first + count).collect();
             let streams: Vec<i64> = numbers.iter().map(|number| number % STREAMS).collect();
             let seqs: Vec<i64> = numbers.iter().map(|number| number / STREAMS).collect();
             let texts = (0..rows).map(|_| self.messages.next().get().to_owned());
-            let query = query.bind(streams).bind(seqs).bind(vec![7_i64; self.rows]);
+            let query = sqlx::query(AssertSqlSafe(self.many.clone()));
+            let query = query.bind(streams).bind(seqs).bind(vec![7_i64; rows]);
             let query = query.bind(numbers.clone()).bind(numbers);
-            let query = query.bind(vec![None::<i64>; self.rows]).bind(texts.collect::<Vec<_>>());
+            let query = query.bind(vec![None::<i64>; rows]).bind(texts.collect::<Vec<_>>());
             query.execute(&mut self.connection).await?;
         }
-        Ok(self.rows)
+        Ok(())
     }
 }
 

@@ -8,9 +8,8 @@ use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
 
-use super::{Engine, Raw, Scan, unique, with_query};
+use super::{Connection, Engine, Raw, Scan, unique, with_query};
 use crate::messages::Messages;
-use crate::race::Lane;
 
 /// `XADD`s go to these in turn, as from as many appenders.
 const STREAMS: u64 = 64;
@@ -149,12 +148,11 @@ impl Raw for Redis {
         &[1, 64]
     }
 
-    async fn lane(&self, rows: usize, messages: Messages) -> anyhow::Result<Box<dyn Lane>> {
+    async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
         Ok(Box::new(Adds {
             connection: self.connect().await?,
             keys: (0..STREAMS).map(|name| self.raw_key(name)).collect(),
             added: self.added.clone(),
-            rows,
             messages,
         }))
     }
@@ -180,21 +178,20 @@ struct Adds {
     connection: MultiplexedConnection,
     keys: Vec<String>,
     added: Arc<AtomicU64>,
-    rows: usize,
     messages: Messages,
 }
 
 #[async_trait]
-impl Lane for Adds {
-    async fn commit(&mut self) -> anyhow::Result<usize> {
+impl Connection for Adds {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let mut pipe = redis::pipe();
-        for _ in 0..self.rows {
+        for _ in 0..rows {
             let number = self.added.fetch_add(1, Ordering::Relaxed);
             let key = &self.keys[usize::try_from(number % STREAMS)?];
             add(&mut pipe, key, &mut self.messages);
         }
         pipe.exec_async(&mut self.connection).await?;
-        Ok(self.rows)
+        Ok(())
     }
 }
 

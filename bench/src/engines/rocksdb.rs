@@ -9,9 +9,8 @@ use rocksdb::{DB, DBCompressionType, IteratorMode, Options, WriteBatch, WriteOpt
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::folder::Folder;
-use super::{Engine, Raw, Scan};
+use super::{Connection, Engine, Raw, Scan};
 use crate::messages::Messages;
-use crate::race::Lane;
 
 /// Puts go to these in turn, as from as many appenders.
 const STREAMS: u64 = 64;
@@ -93,8 +92,8 @@ impl Raw for RocksDb {
         &[1, 64]
     }
 
-    async fn lane(&self, rows: usize, messages: Messages) -> anyhow::Result<Box<dyn Lane>> {
-        Ok(Box::new(Puts { db: self.db()?, put: self.put.clone(), rows, messages }))
+    async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
+        Ok(Box::new(Puts { db: self.db()?, put: self.put.clone(), messages }))
     }
 
     async fn stream(&self, events: u64, mut messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
@@ -125,15 +124,14 @@ fn value(messages: &mut Messages) -> Vec<u8> {
 struct Puts {
     db: Arc<DB>,
     put: Arc<AtomicU64>,
-    rows: usize,
     messages: Messages,
 }
 
 #[async_trait]
-impl Lane for Puts {
-    async fn commit(&mut self) -> anyhow::Result<usize> {
+impl Connection for Puts {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let mut batch = WriteBatch::default();
-        for _ in 0..self.rows {
+        for _ in 0..rows {
             let number = self.put.fetch_add(1, Ordering::Relaxed);
             batch.put(key(number % STREAMS, number / STREAMS), value(&mut self.messages));
         }
@@ -143,13 +141,13 @@ impl Lane for Puts {
             synced.set_sync(true);
             db.write_opt(batch, &synced)
         };
-        if self.rows == 1 {
+        if rows == 1 {
             // As an async server calls it: many at a time, which RocksDB itself joins.
             spawn_blocking(write).await??;
         } else {
             block_in_place(write)?;
         }
-        Ok(self.rows)
+        Ok(())
     }
 }
 

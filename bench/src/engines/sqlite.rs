@@ -11,9 +11,8 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::folder::Folder;
-use super::{Engine, Raw, Scan};
+use super::{Connection, Engine, Raw, Scan};
 use crate::messages::Messages;
-use crate::race::Lane;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS events (
     stream INTEGER NOT NULL, seq INTEGER NOT NULL, tag INTEGER NOT NULL,
@@ -105,9 +104,9 @@ impl Raw for Sqlite {
         &[1, 64]
     }
 
-    async fn lane(&self, rows: usize, messages: Messages) -> anyhow::Result<Box<dyn Lane>> {
+    async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
         let (connection, inserted) = (self.shared.clone(), self.inserted.clone());
-        Ok(Box::new(Inserts { connection, inserted, rows, messages }))
+        Ok(Box::new(Inserts { connection, inserted, messages }))
     }
 
     async fn stream(&self, events: u64, mut messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
@@ -126,30 +125,29 @@ impl Raw for Sqlite {
 struct Inserts {
     connection: Arc<Mutex<SqliteConnection>>,
     inserted: Arc<AtomicI64>,
-    rows: usize,
     messages: Messages,
 }
 
 #[async_trait]
-impl Lane for Inserts {
-    async fn commit(&mut self) -> anyhow::Result<usize> {
+impl Connection for Inserts {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let mut connection = self.connection.lock().await;
         let place = || {
             let number = self.inserted.fetch_add(1, Ordering::Relaxed);
             (number % STREAMS, number / STREAMS)
         };
-        if self.rows == 1 {
+        if rows == 1 {
             let (stream, seq) = place();
             insert(&mut connection, stream, seq, &mut self.messages).await?;
-            return Ok(1);
+            return Ok(());
         }
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for _ in 0..self.rows {
+        for _ in 0..rows {
             let (stream, seq) = place();
             insert(&mut transaction, stream, seq, &mut self.messages).await?;
         }
         transaction.commit().await?;
-        Ok(self.rows)
+        Ok(())
     }
 }
 

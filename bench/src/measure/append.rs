@@ -1,16 +1,22 @@
 //! Appends to long streams, and one stream a request.
 
+use anyhow::ensure;
 use async_trait::async_trait;
+use tokio::task::JoinSet;
 
 use super::Bench;
-use crate::engines::Raw;
+use crate::engines::{Connection, Raw};
+use crate::group_commit;
 use crate::messages::Messages;
 use crate::ours::{self, Appends, Requests};
-use crate::race::{Entrant, Lane, alternate};
+use crate::race::{Batches, Entrant, Lane, alternate};
 use crate::report::{Append, Contender};
 
 /// Rows of the raw limit's commits.
 const BATCHES: [usize; 2] = [64, 512];
+
+/// Where a bare group commit is measured too: fewer appenders fill no commit of the raw limit.
+const GROUP_COMMIT_FROM: usize = BATCHES[0];
 
 /// Bytes of a message in a request's stream.
 const REQUEST_BYTES: usize = 500;
@@ -27,7 +33,7 @@ pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
     let mut results = Vec::new();
     for bytes in bench.effort.message_bytes {
         let messages = Messages::new(*bytes)?;
-        let mut entrants = Vec::new();
+        let (mut entrants, mut workers) = (Vec::new(), JoinSet::new());
         for lanes in bench.effort.appenders {
             let lanes = Appends::lanes(&store, &bytes.to_string(), *lanes, &messages)?;
             entrants.push(Entrant::new(Contender::Store, 1, *bytes, lanes));
@@ -35,6 +41,11 @@ pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
         if let Some(raw) = bench.engine.raw() {
             for rows in BATCHES {
                 entrants.push(best_raw(bench, raw, rows, &messages, *bytes).await?);
+            }
+            for callers in bench.effort.appenders {
+                let entrant =
+                    group_commit(bench, raw, *callers, &messages, *bytes, &mut workers).await?;
+                entrants.extend(entrant);
             }
             for connections in raw.naive_connections() {
                 let lanes = raw_lanes(raw, *connections, 1, &messages).await?;
@@ -45,10 +56,23 @@ pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
         let steps = entrants.len() * (rounds + 1);
         let progress = bench.progress(&format!("appends of {bytes} B"), steps);
         results.extend(alternate(entrants, rounds, round, &progress).await?);
+        workers.join_all().await;
     }
     store.maintenance().close().await?;
     bench.engine.clean().await?;
     Ok(results)
+}
+
+async fn connect(
+    raw: &dyn Raw,
+    connections: usize,
+    messages: &Messages,
+) -> anyhow::Result<Vec<Box<dyn Connection>>> {
+    let mut connected = Vec::new();
+    for _ in 0..connections {
+        connected.push(raw.connection(messages.clone()).await?);
+    }
+    Ok(connected)
 }
 
 async fn raw_lanes(
@@ -57,11 +81,9 @@ async fn raw_lanes(
     rows: usize,
     messages: &Messages,
 ) -> anyhow::Result<Vec<Box<dyn Lane>>> {
-    let mut lanes = Vec::new();
-    for _ in 0..connections {
-        lanes.push(raw.lane(rows, messages.clone()).await?);
-    }
-    Ok(lanes)
+    let connections = connect(raw, connections, messages).await?.into_iter();
+    let lane = |connection| -> Box<dyn Lane> { Box::new(Batches { connection, rows }) };
+    Ok(connections.map(lane).collect())
 }
 
 /// The raw limit at the number of connections that a first round finds best.
@@ -72,19 +94,48 @@ async fn best_raw(
     messages: &Messages,
     bytes: usize,
 ) -> anyhow::Result<Entrant> {
-    let mut best: Option<(f64, Entrant)> = None;
+    let mut candidates = Vec::new();
     for connections in raw.connections() {
         let lanes = raw_lanes(raw, *connections, rows, messages).await?;
-        let mut entrant = Entrant::new(Contender::Raw, rows, bytes, lanes);
-        if raw.connections().len() == 1 {
-            return Ok(entrant);
-        }
-        let rate = entrant.run(bench.effort.round).await?.rate;
-        if best.as_ref().is_none_or(|(best, _)| rate > *best) {
-            best = Some((rate, entrant));
+        candidates.push(Entrant::new(Contender::Raw, rows, bytes, lanes));
+    }
+    best(bench, candidates).await
+}
+
+/// A bare group commit at its best number of connections, if there are enough callers for one.
+async fn group_commit(
+    bench: &Bench<'_>,
+    raw: &dyn Raw,
+    callers: usize,
+    messages: &Messages,
+    bytes: usize,
+    workers: &mut JoinSet<()>,
+) -> anyhow::Result<Option<Entrant>> {
+    if callers < GROUP_COMMIT_FROM {
+        return Ok(None);
+    }
+    let mut candidates = Vec::new();
+    for connections in raw.connections() {
+        let connections = connect(raw, *connections, messages).await?;
+        let lanes = group_commit::callers(connections, callers, workers);
+        candidates.push(Entrant::new(Contender::GroupCommit, 1, bytes, lanes));
+    }
+    Ok(Some(best(bench, candidates).await?))
+}
+
+/// The candidate that a first round finds fastest.
+async fn best(bench: &Bench<'_>, mut candidates: Vec<Entrant>) -> anyhow::Result<Entrant> {
+    let (mut best, mut best_rate) = (0, 0.0);
+    if candidates.len() > 1 {
+        for (place, candidate) in candidates.iter_mut().enumerate() {
+            let rate = candidate.run(bench.effort.round).await?.rate;
+            if rate > best_rate {
+                (best, best_rate) = (place, rate);
+            }
         }
     }
-    best.map(|(_, entrant)| entrant).ok_or_else(|| anyhow::anyhow!("no connections to try"))
+    ensure!(!candidates.is_empty(), "no connections to try");
+    Ok(candidates.swap_remove(best))
 }
 
 /// The real shape: one stream a request, with a priming event, a progress notification and a
@@ -92,7 +143,7 @@ async fn best_raw(
 pub(crate) async fn requests(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
     let store = ours::open(&bench.engine.store_url("requests")).await?;
     let messages = Messages::new(REQUEST_BYTES)?;
-    let mut entrants = Vec::new();
+    let (mut entrants, mut workers) = (Vec::new(), JoinSet::new());
     for lanes in REQUEST_LANES {
         let lanes = Requests::lanes(&store, "requests", lanes, &messages);
         entrants.push(Entrant::new(Contender::Store, 1, REQUEST_BYTES, lanes));
@@ -100,18 +151,23 @@ pub(crate) async fn requests(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
     if let Some(raw) = bench.engine.raw() {
         let rows = BATCHES[0] * EVENTS_PER_REQUEST;
         let mut limit = best_raw(bench, raw, rows, &messages, REQUEST_BYTES).await?;
-        limit.lanes = limit.lanes.drain(..).map(AsRequests::lane).collect();
         limit.rows = BATCHES[0];
-        entrants.push(limit);
+        entrants.push(as_requests(limit));
+        for callers in REQUEST_LANES {
+            let bytes = REQUEST_BYTES;
+            let entrant = group_commit(bench, raw, callers, &messages, bytes, &mut workers).await?;
+            entrants.extend(entrant.map(as_requests));
+        }
         for connections in raw.naive_connections() {
             let lanes = raw_lanes(raw, *connections, 1, &messages).await?;
-            let lanes = lanes.into_iter().map(AsRequests::lane).collect();
-            entrants.push(Entrant::new(Contender::Naive, 1, REQUEST_BYTES, lanes));
+            let naive = Entrant::new(Contender::Naive, 1, REQUEST_BYTES, lanes);
+            entrants.push(as_requests(naive));
         }
     }
     let (rounds, round) = (bench.effort.rounds, bench.effort.round);
     let progress = bench.progress("one stream a request", entrants.len() * (rounds + 1));
     let results = alternate(entrants, rounds, round, &progress).await?;
+    workers.join_all().await;
     store.maintenance().close().await?;
     bench.engine.clean().await?;
     Ok(results)
@@ -120,10 +176,10 @@ pub(crate) async fn requests(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
 /// Counts the rows of another lane as requests: three events each.
 struct AsRequests(Box<dyn Lane>);
 
-impl AsRequests {
-    fn lane(lane: Box<dyn Lane>) -> Box<dyn Lane> {
-        Box::new(Self(lane))
-    }
+fn as_requests(mut entrant: Entrant) -> Entrant {
+    let lanes = entrant.lanes.into_iter();
+    entrant.lanes = lanes.map(|lane| -> Box<dyn Lane> { Box::new(AsRequests(lane)) }).collect();
+    entrant
 }
 
 #[async_trait]

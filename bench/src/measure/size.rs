@@ -5,7 +5,7 @@ use anyhow::ensure;
 use super::Bench;
 use crate::messages::Messages;
 use crate::ours;
-use crate::race::Lane;
+use crate::race::{Batches, Lane};
 use crate::report::{Contender, Size};
 use crate::stats::float;
 
@@ -47,8 +47,8 @@ pub(crate) async fn sizes(bench: &Bench<'_>) -> anyhow::Result<Vec<Size>> {
     }
     if let Some(raw) = bench.engine.raw() {
         let before = bench.engine.stored_bytes().await?;
-        let lane = raw.lane(64, messages).await?;
-        commit_all(vec![lane], bench.effort.sized_events.div_ceil(64)).await?;
+        let lane = Batches { connection: raw.connection(messages).await?, rows: 64 };
+        commit_all(vec![Box::new(lane)], bench.effort.sized_events.div_ceil(64)).await?;
         let events = bench.effort.sized_events.div_ceil(64) * 64;
         let grown = bench.engine.stored_bytes().await?.saturating_sub(before);
         sizes.push(Size {

@@ -11,20 +11,20 @@ use crate::stats::{Spread, float};
 /// What is drawn.
 pub(crate) struct Curves {
     pub(crate) message_bytes: usize,
-    /// The base-2 logarithm of the appenders, and events a second.
-    store: Vec<(f64, Spread)>,
+    store: Curve,
+    /// The bare group commit; empty if it was not measured.
+    group_commit: Curve,
     /// A name, and events a second.
     levels: Vec<(String, f64)>,
 }
 
+/// The base-2 logarithms of numbers of appenders, and events a second.
+type Curve = Vec<(f64, Spread)>;
+
 /// The curves of the smallest messages, if this store was measured with any.
 pub(super) fn curves(store: &StoreReport) -> Option<Curves> {
     let bytes = *message_sizes(&store.appends).first()?;
-    let mut points: Vec<_> = of(&store.appends, Contender::Store, bytes)
-        .filter(|row| row.lanes > 0 && positive(row.rate.median).is_some())
-        .map(|row| (float(row.lanes).log2(), row.rate))
-        .collect();
-    points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let points = curve(store, Contender::Store, bytes);
     if points.is_empty() {
         return None;
     }
@@ -35,15 +35,26 @@ pub(super) fn curves(store: &StoreReport) -> Option<Curves> {
     let naive = best_naive(&store.appends, bytes);
     let naive = naive.map(|row| ("naive store at its best".to_owned(), row.rate.median));
     let levels = raw.chain(naive).filter(|(_, rate)| positive(*rate).is_some()).collect();
-    Some(Curves { message_bytes: bytes, store: points, levels })
+    let group_commit = curve(store, Contender::GroupCommit, bytes);
+    Some(Curves { message_bytes: bytes, store: points, group_commit, levels })
+}
+
+fn curve(store: &StoreReport, contender: Contender, bytes: usize) -> Curve {
+    let mut points: Curve = of(&store.appends, contender, bytes)
+        .filter(|row| row.lanes > 0 && positive(row.rate.median).is_some())
+        .map(|row| (float(row.lanes).log2(), row.rate))
+        .collect();
+    points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    points
 }
 
 impl Curves {
     pub(super) fn draw(&self, svg: &mut String, title: &str) -> anyhow::Result<()> {
         let area = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
         area.fill(&WHITE)?;
-        let x = range(self.store.iter().map(|(lanes, _)| *lanes));
-        let highs = self.store.iter().map(|(_, rate)| rate.high);
+        let points = || self.store.iter().chain(&self.group_commit);
+        let x = range(points().map(|(lanes, _)| *lanes));
+        let highs = points().map(|(_, rate)| rate.high);
         let top = range(highs.chain(self.levels.iter().map(|(_, rate)| *rate))).end * 1.25;
         let mut chart = ChartBuilder::on(&area)
             .caption(title, TITLE)
@@ -65,18 +76,25 @@ impl Curves {
             .y_label_formatter(&|rate| short(*rate))
             .draw()?;
 
-        let blue = colour(0);
-        let line = self.store.iter().map(|(lanes, rate)| (*lanes, rate.median));
-        chart
-            .draw_series(LineSeries::new(line.clone(), blue.stroke_width(3)))?
-            .label("this store")
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], blue.stroke_width(3)));
-        chart.draw_series(self.store.iter().map(|(lanes, rate)| {
-            PathElement::new([(*lanes, rate.low), (*lanes, rate.high)], blue.stroke_width(1))
-        }))?;
-        chart.draw_series(line.map(|point| Circle::new(point, 4, blue.filled())))?;
+        let curves = [("this store", &self.store), ("bare group commit", &self.group_commit)];
+        let curves = curves.into_iter().filter(|(_, curve)| !curve.is_empty());
+        let drawn = curves.clone().count();
+        for (place, (name, curve)) in curves.enumerate() {
+            let colour = colour(place);
+            let line = curve.iter().map(|(lanes, rate)| (*lanes, rate.median));
+            chart
+                .draw_series(LineSeries::new(line.clone(), colour.stroke_width(3)))?
+                .label(name)
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 24, y)], colour.stroke_width(3))
+                });
+            chart.draw_series(curve.iter().map(|(lanes, rate)| {
+                PathElement::new([(*lanes, rate.low), (*lanes, rate.high)], colour.stroke_width(1))
+            }))?;
+            chart.draw_series(line.map(|point| Circle::new(point, 4, colour.filled())))?;
+        }
         for (place, (name, rate)) in self.levels.iter().enumerate() {
-            let colour = colour(place + 1);
+            let colour = colour(drawn + place);
             let ends = [(x.start, *rate), (x.end, *rate)];
             chart
                 .draw_series(DashedLineSeries::new(ends, 8, 5, colour.stroke_width(2)))?

@@ -53,6 +53,7 @@ fn appends_are_drawn_with_what_they_are_measured_against() {
             "appenders",
             "events a second",
             "this store",
+            "bare group commit",
             "raw limit, 64 rows a commit",
             "raw limit, 512 rows a commit",
             "naive store at its best",

@@ -2,7 +2,8 @@
 
 use super::grid::Grid;
 use crate::compare::{
-    best_naive, full_batch, message_sizes, of, one_commit, ours, rate_ratio, raw_limit, time_ratio,
+    best_naive, full_batch, group_commit, message_sizes, of, one_commit, ours, rate_ratio,
+    raw_limit, time_ratio,
 };
 use crate::numbers::{count, rate, ratio, time};
 use crate::report::{Append, Contender, StoreReport};
@@ -36,6 +37,7 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
         String::new(),
         format!(">{rate_name}"),
         ">of the raw limit".into(),
+        ">of a bare group commit".into(),
         ">× naive".into(),
         ">p50".into(),
         ">p99".into(),
@@ -43,14 +45,19 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
         format!(">CPU for one {one}"),
     ]);
     let naive = best_naive(rows, bytes);
-    for contender in [Contender::Store, Contender::Raw, Contender::Naive] {
+    for contender in [Contender::Store, Contender::Raw, Contender::GroupCommit, Contender::Naive] {
         for row in of(rows, contender, bytes) {
             let limit = limit_of(rows, row);
+            let as_many = group_commit(rows, row.lanes, bytes).filter(|_| row.is_joined());
+            let share = |other: Option<&Append>| {
+                ratio(other.and_then(|other| rate_ratio(&row.rate, &other.rate)))
+            };
             grid.row([
                 label(row, limit),
                 rate(&row.rate),
-                ratio(limit.and_then(|limit| rate_ratio(&row.rate, &limit.rate))),
-                ratio(naive.and_then(|naive| rate_ratio(&row.rate, &naive.rate))),
+                share(limit),
+                share(as_many),
+                share(naive),
                 time(&row.p50_us),
                 time(&row.p99_us),
                 time(&row.p999_us),
@@ -64,7 +71,7 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
 /// The raw row that `row` is measured against: for a raw row, itself.
 fn limit_of<'a>(rows: &'a [Append], row: &'a Append) -> Option<&'a Append> {
     match row.contender {
-        Contender::Store => raw_limit(rows, row.lanes, row.message_bytes),
+        Contender::Store | Contender::GroupCommit => raw_limit(rows, row.lanes, row.message_bytes),
         Contender::Raw => Some(row),
         Contender::Naive => raw_limit(rows, 1, row.message_bytes),
     }
@@ -88,6 +95,7 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
             let connections = lanes("connection", "connections");
             format!("raw limit, {connections}, {} rows a commit", count(row.rows))
         }
+        Contender::GroupCommit => format!("bare group commit, {}", lanes("caller", "callers")),
         Contender::Naive => format!("naive store, {}", lanes("connection", "connections")),
     }
 }

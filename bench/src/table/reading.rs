@@ -176,6 +176,7 @@ fn who(contender: Contender, raw: &str) -> String {
     match contender {
         Contender::Store => "**this store**".to_owned(),
         Contender::Raw => raw.to_owned(),
+        Contender::GroupCommit => "bare group commit".to_owned(),
         Contender::Naive => "naive store".to_owned(),
     }
 }

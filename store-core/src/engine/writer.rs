@@ -49,9 +49,8 @@ impl WriterHandle {
     pub(super) fn spawn<B: Backend>(shared: &Arc<Shared<B>>) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
-        shared
-            .tasks
-            .spawn(Writer { shared: shared.clone(), jobs, held_back: VecDeque::new() }.run());
+        let (held_back, answered) = (VecDeque::new(), 0);
+        shared.tasks.spawn(Writer { shared: shared.clone(), jobs, held_back, answered }.run());
         Self { queue, room }
     }
 
@@ -83,6 +82,8 @@ struct Writer<B> {
     jobs: mpsc::UnboundedReceiver<Job>,
     /// Jobs that could not join the last batch.
     held_back: VecDeque<Job>,
+    /// Callers that the last commit answered.
+    answered: usize,
 }
 
 impl<B: Backend> Writer<B> {
@@ -92,9 +93,7 @@ impl<B: Backend> Writer<B> {
         while let Some(first) = self.next_job(&shared.stop).await {
             // First, so that what arrives until it is this writer's turn joins the batch.
             let turn = shared.pace.turn().await;
-            // The callers of the last batch were woken just now: let them queue what they have next,
-            // or the first of them would get a commit of its own, for which the others wait.
-            tokio::task::yield_now().await;
+            self.let_callers_queue().await;
             let jobs = self.fill_batch(first);
             self.commit(jobs).await;
             drop(turn);
@@ -113,6 +112,22 @@ impl<B: Backend> Writer<B> {
         }
         self.jobs.close();
         self.jobs.recv().await
+    }
+
+    /// Lets the callers that the last commit woke queue what they have next, or the first of them
+    /// would get a commit of its own, for which the others wait. They run on several threads, so it
+    /// takes as many yields as bring something.
+    async fn let_callers_queue(&self) {
+        if self.answered <= 1 {
+            return;
+        }
+        while self.jobs.len() < BATCH_EVENTS {
+            let waiting = self.jobs.len();
+            tokio::task::yield_now().await;
+            if self.jobs.len() == waiting {
+                return;
+            }
+        }
     }
 
     /// Adds to `first` what waits already.
@@ -140,6 +155,7 @@ impl<B: Backend> Writer<B> {
         };
         let (groups, callers) = self.group(jobs, drawn);
         let events: usize = callers.iter().map(Vec::len).sum();
+        self.answered = events;
         let started = Instant::now();
         let outcome = self.append(&groups).await;
         let time = started.elapsed();
