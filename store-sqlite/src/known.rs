@@ -21,9 +21,9 @@ use crate::rows::{Stream, int, session_text, tag_to_int};
 const COLUMNS: usize = 14;
 
 /// Rows that one statement has room for; see [`append`](crate::append).
-const ROOMS: [usize; 5] = [1, 4, 16, 64, 256];
+const ROOMS: [usize; 6] = [1, 4, 16, 64, 256, 1024];
 
-static INSERTS: LazyLock<[(usize, String); 5]> = LazyLock::new(|| {
+static INSERTS: LazyLock<[(usize, String); 6]> = LazyLock::new(|| {
     ROOMS.map(|room| {
         let row = format!("({})", ["?"; COLUMNS].join(","));
         let rows = vec![row; room].join(",");
