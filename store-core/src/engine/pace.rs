@@ -66,11 +66,16 @@ impl Pace {
         self.company_until.store(number(until.as_millis()), Ordering::Relaxed);
     }
 
+    /// What a commit of appends took lately.
+    pub(super) fn commit_time(&self) -> Duration {
+        Duration::from_micros(self.commit_micros.load(Ordering::Relaxed))
+    }
+
     /// How long a step may take; `None` while nobody appends.
     pub(super) fn step_time(&self) -> Option<Duration> {
         let now = number(self.opened.elapsed().as_millis());
         let is_company = now < self.company_until.load(Ordering::Relaxed);
-        is_company.then(|| Duration::from_micros(self.commit_micros.load(Ordering::Relaxed)))
+        is_company.then(|| self.commit_time())
     }
 }
 

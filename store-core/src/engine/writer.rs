@@ -27,6 +27,9 @@ const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
 const BATCH_BYTES: u64 = 1024 * 1024;
 const BATCH_EVENTS: usize = 1024;
 
+/// Callers may take this part of a commit's time to queue their next events.
+const PATIENCE: u32 = 4;
+
 /// The callers' end of a writer.
 pub(super) struct WriterHandle {
     queue: mpsc::UnboundedSender<Job>,
@@ -116,12 +119,14 @@ impl<B: Backend> Writer<B> {
 
     /// Lets the callers that the last commit woke queue what they have next, or the first of them
     /// would get a commit of its own, for which the others wait. They run on several threads, so it
-    /// takes as many yields as bring something.
+    /// takes as many yields as bring something; but whoever has much to do before the next event is
+    /// not waited for.
     async fn let_callers_queue(&self) {
         if self.answered <= 1 {
             return;
         }
-        while self.jobs.len() < BATCH_EVENTS {
+        let (started, patience) = (Instant::now(), self.shared.pace.commit_time() / PATIENCE);
+        while self.jobs.len() < BATCH_EVENTS && started.elapsed() <= patience {
             let waiting = self.jobs.len();
             tokio::task::yield_now().await;
             if self.jobs.len() == waiting {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -13,10 +13,11 @@ use mcp_event_store_test_servers::Postgres;
 
 use crate::scope::{Scope, append, event, eventually, stream};
 
-/// Appends until told to stop; answers what was acknowledged.
+/// Appends until told to stop; counts what was acknowledged, and answers it.
 async fn appender(
     engine: Arc<Engine<PostgresBackend>>,
     number: usize,
+    count: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 ) -> Vec<String> {
     let one = stream(&format!("session {number}"), "a");
@@ -26,7 +27,10 @@ async fn appender(
         n += 1;
         let text = format!("{number}/{n}");
         match engine.store_event(&one, event(&text)).await {
-            Ok(_) => acknowledged.push(text),
+            Ok(_) => {
+                count.fetch_add(1, Ordering::SeqCst);
+                acknowledged.push(text);
+            }
             Err(Error::Unavailable { .. } | Error::OutcomeUnknown { .. }) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -43,11 +47,18 @@ async fn a_killed_server_loses_nothing_that_was_acknowledged() {
     let scope = Scope::on(server.url());
     let engine = scope.engine().await;
     let stop = Arc::new(AtomicBool::new(false));
-    let appenders: Vec<_> = (0..APPENDERS)
-        .map(|number| tokio::spawn(appender(engine.clone(), number, stop.clone())))
+    let counts = [(); APPENDERS].map(|()| Arc::<AtomicUsize>::default());
+    let appenders: Vec<_> = counts
+        .iter()
+        .enumerate()
+        .map(|(number, count)| appender(engine.clone(), number, count.clone(), stop.clone()))
+        .map(tokio::spawn)
         .collect();
+    let acknowledged = || counts.each_ref().map(|count| count.load(Ordering::SeqCst));
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        let before = acknowledged();
+        let gone_on = async || acknowledged().iter().zip(before).all(|(now, then)| *now > then + 5);
+        eventually(Duration::from_secs(30), "all appenders go on", gone_on).await;
         server.kill().await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         server.start().await.unwrap();

@@ -24,7 +24,7 @@ async fn a_slot_moves_with_its_streams_while_they_are_appended_to() {
     for _ in 0..2 {
         let from = cluster.owner_of(slot).await.unwrap();
         let to = (from + 1) % 3;
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        appenders.go_on(10).await;
         cluster.begin_move(slot, from, to).await.unwrap();
         // Half of a bucket here and half there, for a while.
         while cluster.move_keys(slot, from, to, 1).await.unwrap() > 0 {
@@ -48,7 +48,7 @@ async fn a_master_dies_and_its_replica_takes_over() {
     let dying = stream("session-0", "a");
     let slot = slot_of_session(dying.session.as_ref().unwrap());
     let appenders = Appenders::start(&store, streams());
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    appenders.go_on(10).await;
     let master = cluster.owner_of(slot).await.unwrap();
     cluster.nodes()[master].kill().await.unwrap();
     // A store that does not wait: the new master has no replica.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mcp_event_store_core::{
@@ -90,25 +91,37 @@ pub(crate) type Heard = HashMap<String, Result<EventId>>;
 pub(crate) struct Appenders {
     stop: tokio_util::sync::CancellationToken,
     tasks: Vec<tokio::task::JoinHandle<(StreamRef, Heard)>>,
+    /// What was acknowledged to each.
+    acknowledged: Vec<Arc<AtomicUsize>>,
 }
 
 impl Appenders {
     pub(crate) fn start(store: &Arc<Engine<RedisBackend>>, streams: Vec<StreamRef>) -> Self {
         let stop = tokio_util::sync::CancellationToken::new();
-        let tasks = streams.into_iter().map(|stream| {
+        let acknowledged: Vec<_> = streams.iter().map(|_| Arc::<AtomicUsize>::default()).collect();
+        let tasks = streams.into_iter().zip(acknowledged.clone()).map(|(stream, acknowledged)| {
             let (store, stop) = (store.clone(), stop.clone());
             tokio::spawn(async move {
                 let mut heard = Heard::new();
                 while !stop.is_cancelled() {
                     let text = format!("{}", heard.len());
                     let answer = store.store_event(&stream, event(&text)).await;
+                    acknowledged.fetch_add(usize::from(answer.is_ok()), Ordering::Relaxed);
                     heard.insert(text, answer);
                 }
                 (stream, heard)
             })
         });
         let tasks = tasks.collect();
-        Self { stop, tasks }
+        Self { stop, tasks, acknowledged }
+    }
+
+    /// Waits until `events` more were acknowledged to each.
+    pub(crate) async fn go_on(&self, events: usize) {
+        let now = || self.acknowledged.iter().map(|count| count.load(Ordering::Relaxed));
+        let awaited: Vec<_> = now().map(|count| count + events).collect();
+        let gone_on = || async { now().zip(&awaited).all(|(count, awaited)| count >= *awaited) };
+        eventually("all appenders go on", gone_on).await;
     }
 
     /// Stops, and checks that every acknowledged event is there once, in order, and that none is

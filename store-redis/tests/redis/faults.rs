@@ -19,7 +19,7 @@ async fn scripts_survive_being_flushed() {
     let appenders = Appenders::start(&store, streams(8));
     for _ in 0..20 {
         command(server.url(), &["SCRIPT", "FLUSH"]).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        appenders.go_on(1).await;
     }
     let (stored, refused) = appenders.check(&store).await;
     assert!(stored > 8 && refused == 0, "{stored} stored, {refused} refused");
@@ -31,7 +31,7 @@ async fn a_killed_server_loses_and_doubles_nothing() {
     let store = open(server.url(), &options()).await;
     let appenders = Appenders::start(&store, streams(8));
     for _ in 0..5 {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        appenders.go_on(10).await;
         server.kill().await.unwrap();
         server.start().await.unwrap();
     }

@@ -1,7 +1,5 @@
 //! A master that fails over under Sentinel.
 
-use std::time::Duration;
-
 use mcp_event_store_core::{EventStore, EventStoreExt};
 use mcp_event_store_redis::RedisOptions;
 use mcp_event_store_test_servers::RedisSentinel;
@@ -15,7 +13,7 @@ async fn a_failover_loses_nothing_that_replicas_have() {
     let store = open(&servers.url(), &waiting).await;
     let streams = (0..6).map(|n| stream(&format!("session-{n}"), "a")).collect();
     let appenders = Appenders::start(&store, streams);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    appenders.go_on(10).await;
     servers.servers()[0].kill().await.unwrap();
     servers.wait_for_master(1).await.unwrap();
     // The new master has no replica, so that nothing can be acknowledged by the one store; another
