@@ -2,7 +2,7 @@
 //! commit the engine's own rows for all who wait in it.
 //!
 //! The raw limit has as many rows under way as it likes. Callers who wait for their own row cannot
-//! have more under way than they are, and each has to be woken: what this costs, no store can save.
+//! have more under way than they are, and each has to be woken: a store pays that too.
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -53,7 +53,8 @@ async fn commit_for_callers(
     mut waiting: mpsc::UnboundedReceiver<Answer>,
 ) {
     while let Some(first) = waiting.recv().await {
-        // Those who were answered just now may queue again, as the store lets them.
+        // Those who were answered just now may queue again, as the store lets them, but for as long as
+        // they come: here nobody has anything else to do.
         loop {
             let before = waiting.len();
             yield_now().await;

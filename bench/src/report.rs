@@ -112,7 +112,7 @@ pub struct Append {
     pub contender: Contender,
     /// Tasks that stored at the same time: streams, or connections.
     pub lanes: usize,
-    /// Events that one commit of a lane holds. (This store joins lanes into commits by itself.)
+    /// Events that one commit of a lane holds. (This store and the bare group commit join lanes into commits by themselves.)
     pub rows: usize,
     /// Bytes of a message.
     pub message_bytes: usize,

@@ -154,6 +154,8 @@ mod complete {
         assert_eq!(store.backend, backend);
         assert!(!store.engine.is_empty());
         against_the_raw_limit(store.appends.iter().map(append));
+        let joined = store.appends.iter().any(|row| row.contender == Contender::GroupCommit);
+        assert!(joined, "no bare group commit: {:?}", store.appends);
         against_the_raw_limit(store.requests.iter().map(append));
         against_the_raw_limit(store.replays.iter().map(replay));
         against_the_raw_limit(store.end_to_end.iter().map(end_to_end));

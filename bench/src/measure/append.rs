@@ -27,7 +27,8 @@ const EVENTS_PER_REQUEST: usize = 3;
 /// Tasks that serve requests at a time.
 const REQUEST_LANES: [usize; 3] = [1, 64, 256];
 
-/// Appends by this store, the engine itself and a naive store, at each number of appenders.
+/// Appends by this store, the engine itself, a bare group commit and a naive store, at each number of
+/// appenders.
 pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
     let store = ours::open(&bench.engine.store_url("appends")).await?;
     let mut results = Vec::new();

@@ -1,7 +1,8 @@
 //! Group commit: callers queue events, a writer commits all that wait in one batch.
 //!
-//! There is no timer: a batch is what arrived during the last commit, so a lone caller pays no
-//! extra latency. The queue is bounded in bytes; a full one makes callers wait.
+//! There is no timer: a batch is what arrived during the last commit, and what the callers that it
+//! answered queue at once. A lone caller pays no extra latency. The queue is bounded in bytes; a
+//! full one makes callers wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,8 +28,10 @@ const QUEUE_BYTES: u32 = 16 * 1024 * 1024;
 const BATCH_BYTES: u64 = 1024 * 1024;
 const BATCH_EVENTS: usize = 1024;
 
-/// Callers may take this part of a commit's time to queue their next events.
+/// Callers may take this part of a commit's time to queue their next events, and no more than so
+/// long: the time of a commit is that of an outage too.
 const PATIENCE: u32 = 4;
+const MOST_PATIENCE: Duration = Duration::from_millis(5);
 
 /// The callers' end of a writer.
 pub(super) struct WriterHandle {
@@ -52,7 +55,7 @@ impl WriterHandle {
     pub(super) fn spawn<B: Backend>(shared: &Arc<Shared<B>>) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
-        let (held_back, answered) = (VecDeque::new(), 0);
+        let (held_back, answered) = (VecDeque::new(), None);
         shared.tasks.spawn(Writer { shared: shared.clone(), jobs, held_back, answered }.run());
         Self { queue, room }
     }
@@ -85,8 +88,8 @@ struct Writer<B> {
     jobs: mpsc::UnboundedReceiver<Job>,
     /// Jobs that could not join the last batch.
     held_back: VecDeque<Job>,
-    /// Callers that the last commit answered.
-    answered: usize,
+    /// When the last commit ended, and how many callers it answered.
+    answered: Option<(Instant, usize)>,
 }
 
 impl<B: Backend> Writer<B> {
@@ -96,7 +99,7 @@ impl<B: Backend> Writer<B> {
         while let Some(first) = self.next_job(&shared.stop).await {
             // First, so that what arrives until it is this writer's turn joins the batch.
             let turn = shared.pace.turn().await;
-            self.let_callers_queue().await;
+            self.let_callers_queue(&first).await;
             let jobs = self.fill_batch(first);
             self.commit(jobs).await;
             drop(turn);
@@ -119,17 +122,20 @@ impl<B: Backend> Writer<B> {
 
     /// Lets the callers that the last commit woke queue what they have next, or the first of them
     /// would get a commit of its own, for which the others wait. They run on several threads, so it
-    /// takes as many yields as bring something; but whoever has much to do before the next event is
-    /// not waited for.
-    async fn let_callers_queue(&self) {
-        if self.answered <= 1 {
+    /// takes as many yields as bring something; but of those who have much to do before their next
+    /// events, only whoever does it within one yield is waited for.
+    async fn let_callers_queue(&self, first: &Job) {
+        // Nobody else was woken, and nobody waited meanwhile: `first` is of a lone caller.
+        if self.answered.is_none_or(|(at, callers)| callers == 1 && first.queued_at >= at) {
             return;
         }
-        let (started, patience) = (Instant::now(), self.shared.pace.commit_time() / PATIENCE);
-        while self.jobs.len() < BATCH_EVENTS && started.elapsed() <= patience {
+        let patience = (self.shared.pace.commit_time() / PATIENCE).min(MOST_PATIENCE);
+        let started = Instant::now();
+        loop {
             let waiting = self.jobs.len();
             tokio::task::yield_now().await;
-            if self.jobs.len() == waiting {
+            let now = self.jobs.len();
+            if now == waiting || now + 1 >= BATCH_EVENTS || started.elapsed() > patience {
                 return;
             }
         }
@@ -160,15 +166,16 @@ impl<B: Backend> Writer<B> {
         };
         let (groups, callers) = self.group(jobs, drawn);
         let events: usize = callers.iter().map(Vec::len).sum();
-        self.answered = events;
         let started = Instant::now();
         let outcome = self.append(&groups).await;
-        let time = started.elapsed();
+        let ended = Instant::now();
+        let time = ended - started;
         self.shared.pace.committed(time);
         metrics::committed(self.shared.backend.name(), events, time);
         for ((group, callers), result) in groups.into_iter().zip(callers).zip(outcome) {
             self.answer(group, callers, result);
         }
+        self.answered = Some((ended, events));
     }
 
     /// Sorts jobs into one group a stream. What follows a completing event in the same batch is
