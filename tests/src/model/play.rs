@@ -218,12 +218,16 @@ impl Play<'_> {
         ensure(on_time, "an event stored when it was", format!("{drift} ms off"))
     }
 
-    /// Fails unless every stream can be read and every ID means what it should, on each instance.
+    /// Fails unless every stream and record can be read and every ID means what it should, on each
+    /// instance.
     async fn look_at_everything(&mut self) -> Outcome {
         self.tick();
         for on in 0..self.open.len() {
             for place in 0..PLACES {
                 read::read(self, on, place).await?;
+            }
+            for session in 0..SESSIONS.len() {
+                upkeep::load_record(self, on, session).await?;
             }
         }
         for known in self.reference.known.clone() {
