@@ -112,7 +112,8 @@ pub struct Append {
     pub contender: Contender,
     /// Tasks that stored at the same time: streams, or connections.
     pub lanes: usize,
-    /// Events that one commit of a lane holds. (This store and the bare group commit join lanes into commits by themselves.)
+    /// Events that one commit of a lane holds. (This store and the bare group commit join lanes
+    /// into commits by themselves.)
     pub rows: usize,
     /// Bytes of a message.
     pub message_bytes: usize,
@@ -127,13 +128,6 @@ pub struct Append {
     /// Processor time of the whole machine (client and server) for an event or request, in
     /// microseconds. Zero where it cannot be told.
     pub cpu_us: Spread,
-}
-
-impl Append {
-    /// Whether lanes are callers, whose events are joined into commits.
-    pub(crate) fn is_joined(&self) -> bool {
-        matches!(self.contender, Contender::Store | Contender::GroupCommit)
-    }
 }
 
 /// How fast a stream was read.

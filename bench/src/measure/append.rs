@@ -43,11 +43,9 @@ pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
             for rows in BATCHES {
                 entrants.push(best_raw(bench, raw, rows, &messages, *bytes).await?);
             }
-            for callers in bench.effort.appenders {
-                let entrant =
-                    group_commit(bench, raw, *callers, &messages, *bytes, &mut workers).await?;
-                entrants.extend(entrant);
-            }
+            let callers = bench.effort.appenders;
+            let joined = group_commits(bench, raw, callers, &messages, *bytes, &mut workers);
+            entrants.extend(joined.await?);
             for connections in raw.naive_connections() {
                 let lanes = raw_lanes(raw, *connections, 1, &messages).await?;
                 entrants.push(Entrant::new(Contender::Naive, 1, *bytes, lanes));
@@ -103,29 +101,32 @@ async fn best_raw(
     best(bench, candidates).await
 }
 
-/// A bare group commit at its best number of connections, if there are enough callers for one.
-async fn group_commit(
+/// Bare group commits, each at its best number of connections, with those of these numbers of callers
+/// that are enough for one.
+async fn group_commits(
     bench: &Bench<'_>,
     raw: &dyn Raw,
-    callers: usize,
+    callers: &[usize],
     messages: &Messages,
     bytes: usize,
     workers: &mut JoinSet<()>,
-) -> anyhow::Result<Option<Entrant>> {
-    if callers < GROUP_COMMIT_FROM {
-        return Ok(None);
+) -> anyhow::Result<Vec<Entrant>> {
+    let mut entrants = Vec::new();
+    for callers in callers.iter().filter(|callers| **callers >= GROUP_COMMIT_FROM) {
+        let mut candidates = Vec::new();
+        for connections in raw.connections() {
+            let connections = connect(raw, *connections, messages).await?;
+            let lanes = group_commit::callers(connections, *callers, workers);
+            candidates.push(Entrant::new(Contender::GroupCommit, 1, bytes, lanes));
+        }
+        entrants.push(best(bench, candidates).await?);
     }
-    let mut candidates = Vec::new();
-    for connections in raw.connections() {
-        let connections = connect(raw, *connections, messages).await?;
-        let lanes = group_commit::callers(connections, callers, workers);
-        candidates.push(Entrant::new(Contender::GroupCommit, 1, bytes, lanes));
-    }
-    Ok(Some(best(bench, candidates).await?))
+    Ok(entrants)
 }
 
-/// The candidate that a first round finds fastest.
+/// The candidate that a first round finds fastest; a single one needs none.
 async fn best(bench: &Bench<'_>, mut candidates: Vec<Entrant>) -> anyhow::Result<Entrant> {
+    ensure!(!candidates.is_empty(), "no connections to try");
     let (mut best, mut best_rate) = (0, 0.0);
     if candidates.len() > 1 {
         for (place, candidate) in candidates.iter_mut().enumerate() {
@@ -135,7 +136,6 @@ async fn best(bench: &Bench<'_>, mut candidates: Vec<Entrant>) -> anyhow::Result
             }
         }
     }
-    ensure!(!candidates.is_empty(), "no connections to try");
     Ok(candidates.swap_remove(best))
 }
 
@@ -154,11 +154,9 @@ pub(crate) async fn requests(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
         let mut limit = best_raw(bench, raw, rows, &messages, REQUEST_BYTES).await?;
         limit.rows = BATCHES[0];
         entrants.push(as_requests(limit));
-        for callers in REQUEST_LANES {
-            let bytes = REQUEST_BYTES;
-            let entrant = group_commit(bench, raw, callers, &messages, bytes, &mut workers).await?;
-            entrants.extend(entrant.map(as_requests));
-        }
+        let (callers, bytes) = (&REQUEST_LANES, REQUEST_BYTES);
+        let joined = group_commits(bench, raw, callers, &messages, bytes, &mut workers).await?;
+        entrants.extend(joined.into_iter().map(as_requests));
         for connections in raw.naive_connections() {
             let lanes = raw_lanes(raw, *connections, 1, &messages).await?;
             let naive = Entrant::new(Contender::Naive, 1, REQUEST_BYTES, lanes);
