@@ -59,6 +59,20 @@ fn sync_times(folder: &Path) -> anyhow::Result<Spread> {
     Ok(Spread::of(times))
 }
 
+/// Waits until the machine has been all but idle for `window`, a minute at most: until engines have
+/// merged and cleaned up what was stored at once.
+pub(crate) async fn quiet(window: Duration) {
+    const AT_MOST: Duration = Duration::from_mins(1);
+    let started = Instant::now();
+    while started.elapsed() < AT_MOST {
+        let busy = busy_time();
+        tokio::time::sleep(window).await;
+        if busy_time().saturating_sub(busy) < window / 10 {
+            return;
+        }
+    }
+}
+
 /// How long the machine's processors have worked since it started; zero where that cannot be told.
 pub(crate) fn busy_time() -> Duration {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::ser::Error as _;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
@@ -19,11 +20,8 @@ pub const EVENT_OVERHEAD_BYTES: u64 = 64;
 pub const STREAM_OVERHEAD_BYTES: u64 = 256;
 
 /// One JSON value as text: given back byte for byte, never parsed into a tree, cheap to clone.
-#[derive(Clone)]
-pub struct RawJson(Arc<Text>);
-
-/// A text of its own, which sharing it does not copy.
-struct Text(Box<RawValue>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct RawJson(Arc<str>);
 
 /// A JSON-RPC message.
 pub type Message = RawJson;
@@ -36,10 +34,18 @@ impl RawJson {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if the text is not exactly one JSON value.
-    pub fn parse(text: impl Into<String>) -> Result<Self> {
-        let raw = RawValue::from_string(text.into())
+    pub fn parse(text: impl AsRef<str>) -> Result<Self> {
+        let raw: &RawValue = serde_json::from_str(text.as_ref())
             .map_err(|e| Error::invalid("message", format!("is not one JSON value: {e}")))?;
         Ok(raw.into())
+    }
+
+    /// Takes a text that was got from [`get`](Self::get) and has been proven whole since, by a
+    /// checksum. It is not parsed: if it is no JSON value after all,
+    /// [`to_value`](Self::to_value) and serialising it fail.
+    #[must_use]
+    pub fn from_verified(text: &str) -> Self {
+        Self(text.into())
     }
 
     /// Serialises `value`.
@@ -47,9 +53,9 @@ impl RawJson {
     /// # Errors
     /// [`Error::InvalidInput`] if `value` cannot be written as JSON.
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
-        let raw = serde_json::value::to_raw_value(value)
+        let text = serde_json::to_string(value)
             .map_err(|e| Error::invalid("message", format!("cannot be written as JSON: {e}")))?;
-        Ok(raw.into())
+        Ok(Self(text.into()))
     }
 
     /// Parses the text into `T`.
@@ -64,7 +70,7 @@ impl RawJson {
     /// The text.
     #[must_use]
     pub fn get(&self) -> &str {
-        self.0.0.get()
+        &self.0
     }
 
     /// Bytes of the text.
@@ -80,19 +86,17 @@ impl RawJson {
     }
 }
 
+impl From<&RawValue> for RawJson {
+    fn from(raw: &RawValue) -> Self {
+        Self(raw.get().into())
+    }
+}
+
 impl From<Box<RawValue>> for RawJson {
     fn from(raw: Box<RawValue>) -> Self {
-        Self(Arc::new(Text(raw)))
+        Self::from(&*raw)
     }
 }
-
-impl PartialEq for RawJson {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
-    }
-}
-
-impl Eq for RawJson {}
 
 impl fmt::Debug for RawJson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -102,7 +106,8 @@ impl fmt::Debug for RawJson {
 
 impl Serialize for RawJson {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.0.serialize(serializer)
+        let raw: &RawValue = serde_json::from_str(self.get()).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
@@ -280,6 +285,17 @@ mod tests {
         assert_eq!(RawJson::parse(format!(" {text}\n")).unwrap().get(), text);
         assert!(RawJson::parse("{} {}").is_err());
         assert!(RawJson::parse("").is_err());
+        assert_eq!(RawJson::from_verified(text), RawJson::parse(text).unwrap());
+    }
+
+    #[test]
+    fn raw_json_is_written_as_it_is_and_only_if_it_is_json() {
+        let text = r#"{"a":1.0, "b":null}"#;
+        assert_eq!(serde_json::to_string(&RawJson::parse(text).unwrap()).unwrap(), text);
+        let broken = RawJson::from_verified("{} {}");
+        serde_json::to_string(&broken).unwrap_err();
+        let error = broken.to_value::<serde_json::Value>().unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
     }
 
     #[test]

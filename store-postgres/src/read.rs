@@ -54,7 +54,7 @@ fn head(row: &PgRow) -> Result<Page> {
 }
 
 fn event(row: &PgRow) -> Result<PageEvent> {
-    let message: Option<String> = column(row, 5)?;
+    let message: Option<&str> = column(row, 5)?;
     Ok(PageEvent {
         seq: column::<i64>(row, 0)?.cast_unsigned(),
         tag: tag_from_int(column::<i64>(row, 1)?.cast_unsigned()),
@@ -65,7 +65,7 @@ fn event(row: &PgRow) -> Result<PageEvent> {
     })
 }
 
-fn message_from(text: String) -> Result<Message> {
+fn message_from(text: &str) -> Result<Message> {
     Message::parse(text).map_err(|e| Error::corrupt("PostgreSQL holds a damaged message", e))
 }
 

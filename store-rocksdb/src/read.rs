@@ -54,8 +54,11 @@ fn page(
     if after > meta.last_seq {
         return Ok(page);
     }
+    // What is read again is the end of a stream: readers come back to it, one after the other.
+    let is_end = meta.last_seq - after <= PageLimit::PAGE.events;
+    let cache = if is_end { Cache::Fill } else { Cache::Leave };
     // The anchor, if it is kept, is read with the events that follow it.
-    let mut events = Events::of(tables, meta, after.max(meta.first_seq), Cache::Fill)?;
+    let mut events = Events::of(tables, meta, after.max(meta.first_seq), cache)?;
     let mut bytes_before = meta.removed_bytes;
     if after >= meta.first_seq {
         let anchor = events.next()?.ok_or_else(|| damaged("stream"))?;

@@ -91,7 +91,7 @@ fn head(row: &SqliteRow, now: Timestamp) -> Result<Page> {
 fn event(row: &SqliteRow) -> Result<PageEvent> {
     let tag: i64 = row.try_get(1).map_err(classify)?;
     let retry_ms: Option<i64> = row.try_get(4).map_err(classify)?;
-    let message: Option<String> = row.try_get(5).map_err(classify)?;
+    let message: Option<&str> = row.try_get(5).map_err(classify)?;
     Ok(PageEvent {
         seq: unsigned(row, 0)?,
         tag: tag_from_int(tag.cast_unsigned()),
@@ -107,7 +107,7 @@ fn unsigned(row: &SqliteRow, column: usize) -> Result<u64> {
     Ok(number.cast_unsigned())
 }
 
-fn message_from(text: String) -> Result<Message> {
+fn message_from(text: &str) -> Result<Message> {
     let damaged = |e| Error::corrupt("the SQLite database holds a damaged message", e);
     Message::parse(text).map_err(damaged)
 }

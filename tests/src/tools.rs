@@ -26,7 +26,7 @@ pub(crate) fn lone(name: &str) -> StreamRef {
 }
 
 /// A message from JSON text.
-pub(crate) fn json(text: impl Into<String>) -> Message {
+pub(crate) fn json(text: impl AsRef<str>) -> Message {
     Message::parse(text).expect("valid JSON")
 }
 

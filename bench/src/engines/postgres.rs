@@ -63,7 +63,15 @@ impl Postgres {
                 message text, PRIMARY KEY (stream, seq))",
             self.prefix
         );
-        sqlx::raw_sql(AssertSqlSafe(table)).execute(connection).await?;
+        sqlx::raw_sql(AssertSqlSafe(table)).execute(&mut *connection).await?;
+        // As the store does, where the server can.
+        let compression = format!(
+            "DO $$ BEGIN
+                ALTER TABLE {0}_raw.events ALTER COLUMN message SET COMPRESSION lz4;
+             EXCEPTION WHEN OTHERS THEN NULL; END $$",
+            self.prefix
+        );
+        sqlx::raw_sql(AssertSqlSafe(compression)).execute(connection).await?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use mcp_event_store::{EventId, EventStoreExt as _, NewEvent, Store, StreamRef};
 use tokio::task::JoinSet;
 
 use super::Bench;
+use crate::machine;
 use crate::messages::Messages;
 use crate::ours::{self, Appends};
 use crate::progress::Progress;
@@ -87,6 +88,11 @@ impl Filled {
         let usage = store.maintenance().usage().await?;
         let found = (usage.streams, usage.events);
         ensure!(found == (streams, streams * events), "the store says that it holds {found:?}");
+        // A store that has just been filled is not what is measured, and closing it would end what
+        // RocksDB merges, to no effect.
+        if !bench.is_quick {
+            machine::quiet(bench.effort.round).await;
+        }
         store.maintenance().close().await?;
         Ok(Self { axis, stored, url, places, rounds: Vec::new() })
     }

@@ -320,7 +320,7 @@ impl Defect for HoldsWholeStreams {
 
 /// `event` with a message of its own, as one that was read from a file.
 pub(crate) fn copy(mut event: StoredEvent) -> StoredEvent {
-    event.message = event.message.map(|m| RawJson::parse(m.get().to_owned()).unwrap());
+    event.message = event.message.map(|m| RawJson::parse(m.get()).unwrap());
     event
 }
 
