@@ -40,8 +40,8 @@ impl RawJson {
         Ok(raw.into())
     }
 
-    /// Takes a text that was got from [`get`](Self::get) and has been proven whole since, by a
-    /// checksum. It is not parsed: if it is no JSON value after all,
+    /// For backends: takes a text that [`get`](Self::get) gave, and that a checksum has since shown
+    /// to be whole. It is not parsed: if it is no JSON value after all,
     /// [`to_value`](Self::to_value) and serialising it fail.
     #[must_use]
     pub fn from_verified(text: &str) -> Self {

@@ -54,9 +54,10 @@ fn page(
     if after > meta.last_seq {
         return Ok(page);
     }
-    // What is read again is the end of a stream: readers come back to it, one after the other.
+    // What is read again is the end of a stream, to which readers come back one after the other, and
+    // the single events among which its oldest is looked for.
     let is_end = meta.last_seq - after <= PageLimit::PAGE.events;
-    let cache = if is_end { Cache::Fill } else { Cache::Leave };
+    let cache = if is_end || limit == PageLimit::ONE { Cache::Fill } else { Cache::Leave };
     // The anchor, if it is kept, is read with the events that follow it.
     let mut events = Events::of(tables, meta, after.max(meta.first_seq), cache)?;
     let mut bytes_before = meta.removed_bytes;

@@ -73,6 +73,8 @@ impl Readers {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use mcp_event_store_core::backend::PageLimit;
     use mcp_event_store_core::{Durability, Settings, Timestamp};
 
@@ -84,31 +86,52 @@ mod tests {
     use crate::read;
     use crate::work::{group, key};
 
+    /// Opens a store in `folder`, of a stream of `events` events that are in a file, with nothing in
+    /// the cache.
+    fn stored(folder: &Path, events: u64) -> Readers {
+        let open = || {
+            let (path, options) = (folder.join("read"), RocksOptions::default());
+            connect(&path, &options, Durability::Relaxed).unwrap()
+        };
+        let written = open();
+        let mut batch = Batch::new(&written, Totals::default());
+        let appended = append(&mut batch, &[group(0, events)], &Settings::default(), Timestamp(0));
+        assert!(appended[0].is_ok());
+        batch.commit().unwrap();
+        let count = events.min(PageLimit::PAGE.events);
+        assert_eq!(page(&written.in_memory, 0).unwrap(), count);
+        drop(written);
+        // Opening writes the log's events into a file, and leaves the cache empty.
+        Readers::new(Arc::new(open()), 1)
+    }
+
+    /// How many events the page after `after` has.
+    fn page(tables: &Tables, after: u64) -> Result<u64> {
+        let page = read::read(tables, &key(0), after, PageLimit::PAGE, || Timestamp(0));
+        page.map(|page| page.unwrap().events.len() as u64)
+    }
+
     #[tokio::test]
     async fn what_is_not_in_memory_is_read_from_the_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || {
-            let (path, options) = (folder.path().join("read"), RocksOptions::default());
-            connect(&path, &options, Durability::Relaxed).unwrap()
-        };
-        let page = |tables: &Tables| {
-            read::read(tables, &key(0), 0, PageLimit::PAGE, || Timestamp(0))
-                .map(|page| page.unwrap().events.len())
-        };
-
-        let written = open();
-        let mut batch = Batch::new(&written, Totals::default());
-        let appended = append(&mut batch, &[group(0, 3)], &Settings::default(), Timestamp(0));
-        assert!(appended[0].is_ok());
-        batch.commit().unwrap();
-        assert_eq!(page(&written.in_memory).unwrap(), 3);
-        drop(written);
-
-        // Opening writes the log's events into a file, and leaves the cache empty.
-        let readers = Readers::new(Arc::new(open()), 1);
-        let in_memory = || page(&readers.database().unwrap().in_memory);
+        let readers = stored(folder.path(), 3);
+        let in_memory = || page(&readers.database().unwrap().in_memory, 0);
         assert!(is_not_in_memory(&in_memory().unwrap_err()));
-        assert_eq!(readers.read(page).await.unwrap(), 3);
+        assert_eq!(readers.read(|tables| page(tables, 0)).await.unwrap(), 3);
         assert_eq!(in_memory().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_stream_stays_in_memory_and_what_lies_before_it_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let readers = stored(folder.path(), 1000);
+        let in_memory = |after| page(&readers.database().unwrap().in_memory, after);
+        for (after, events, stays) in [(0, 256, false), (743, 256, false), (744, 256, true)] {
+            assert_eq!(readers.read(move |tables| page(tables, after)).await.unwrap(), events);
+            match in_memory(after) {
+                Ok(found) => assert!(stays && found == events, "after {after}"),
+                Err(error) => assert!(!stays && is_not_in_memory(&error), "after {after}: {error}"),
+            }
+        }
     }
 }

@@ -219,8 +219,10 @@ pub(crate) fn unpack_event(key: &[u8], value: &[u8]) -> Result<PageEvent> {
 
 /// A message or record with this text. RocksDB compares each block that it reads with a checksum.
 pub(crate) fn message(text: &[u8]) -> Result<Message> {
-    let text = std::str::from_utf8(text).map_err(|_| damaged("message"))?;
-    Ok(Message::from_verified(text))
+    match std::str::from_utf8(text) {
+        Ok(text) if !text.is_empty() => Ok(Message::from_verified(text)),
+        _ => Err(damaged("message")),
+    }
 }
 
 #[cfg(test)]
@@ -267,6 +269,14 @@ mod tests {
             assert!(matches!(cut, Err(mcp_event_store_core::Error::Corrupt { .. })), "{length}");
         }
         assert!(StreamRow::unpack(StreamKey([7; 16]), &[&whole[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn texts_that_cannot_have_been_stored_are_corrupt() {
+        assert_eq!(message(b"{}").unwrap().get(), "{}");
+        for text in [&b""[..], b"\"\xff\""] {
+            assert!(matches!(message(text), Err(mcp_event_store_core::Error::Corrupt { .. })));
+        }
     }
 
     #[test]

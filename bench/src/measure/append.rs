@@ -101,8 +101,8 @@ async fn best_raw(
     best(bench, candidates).await
 }
 
-/// Bare group commits, each at its best number of connections, with those of these numbers of callers
-/// that are enough for one.
+/// Bare group commits, each at its best number of connections, for each number of callers
+/// that is large enough for one.
 async fn group_commits(
     bench: &Bench<'_>,
     raw: &dyn Raw,

@@ -88,8 +88,8 @@ impl Filled {
         let usage = store.maintenance().usage().await?;
         let found = (usage.streams, usage.events);
         ensure!(found == (streams, streams * events), "the store says that it holds {found:?}");
-        // A store that has just been filled is not what is measured, and closing it would end what
-        // RocksDB merges, to no effect.
+        // A store that has just been filled is not what is measured, and closing it would break off
+        // RocksDB's merges, whose work would be lost.
         if !bench.is_quick {
             machine::quiet(bench.effort.round).await;
         }
