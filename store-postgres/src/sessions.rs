@@ -20,7 +20,7 @@ pub(crate) async fn load(
         .with(server.sync());
     let rows = server.ask(&call).await?;
     let damaged = |e| Error::corrupt("PostgreSQL holds a damaged session record", e);
-    let record = |row: &PgRow| SessionRecord::parse(column::<String>(row, 0)?).map_err(damaged);
+    let record = |row: &PgRow| SessionRecord::parse(column::<&str>(row, 0)?).map_err(damaged);
     rows.first().map(record).transpose()
 }
 

@@ -227,6 +227,7 @@ pub(crate) fn message(text: &[u8]) -> Result<Message> {
 
 #[cfg(test)]
 mod tests {
+    use mcp_event_store_core::Error;
     use mcp_event_store_core::backend::Tag;
 
     use super::*;
@@ -266,7 +267,7 @@ mod tests {
         let whole = StreamRow::new(meta()).pack();
         for length in 0..whole.len() {
             let cut = StreamRow::unpack(StreamKey([7; 16]), &whole[..length]);
-            assert!(matches!(cut, Err(mcp_event_store_core::Error::Corrupt { .. })), "{length}");
+            assert!(matches!(cut, Err(Error::Corrupt { .. })), "{length}");
         }
         assert!(StreamRow::unpack(StreamKey([7; 16]), &[&whole[..], &[0]].concat()).is_err());
     }
@@ -275,7 +276,7 @@ mod tests {
     fn texts_that_cannot_have_been_stored_are_corrupt() {
         assert_eq!(message(b"{}").unwrap().get(), "{}");
         for text in [&b""[..], b"\"\xff\""] {
-            assert!(matches!(message(text), Err(mcp_event_store_core::Error::Corrupt { .. })));
+            assert!(matches!(message(text), Err(Error::Corrupt { .. })));
         }
     }
 

@@ -60,7 +60,7 @@ pub(crate) async fn use_record(
     let row = query.fetch_optional(connection).await.map_err(classify)?;
     let damaged = |e| Error::corrupt("the SQLite database holds a damaged session record", e);
     let record = |row: SqliteRow| {
-        let text: String = row.try_get(0).map_err(classify)?;
+        let text: &str = row.try_get(0).map_err(classify)?;
         SessionRecord::parse(text).map_err(damaged)
     };
     row.map(record).transpose()
