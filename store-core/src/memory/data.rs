@@ -10,14 +10,15 @@ use crate::backend::{
 };
 use crate::error::Result;
 use crate::event::{SessionRecord, Timestamp};
-use crate::id::{SessionId, StreamRef};
+use crate::id::{SessionId, StreamId, StreamRef};
 use crate::retention::{Retention, Settings};
 use crate::store::{Deleted, Usage};
 
 #[derive(Debug, Default)]
 pub(super) struct Data {
     streams: HashMap<StreamKey, Stream>,
-    keys: BTreeMap<StreamRef, StreamKey>,
+    /// By session, so that what is done with one does not look at all others.
+    keys: HashMap<Option<SessionId>, HashMap<StreamId, StreamKey>>,
     sessions: BTreeMap<SessionId, Session>,
     /// Who sweeps in the background, and until when.
     sweeper: Option<(String, Timestamp)>,
@@ -37,13 +38,17 @@ struct Session {
 }
 
 impl Data {
+    fn key_of(&self, stream: &StreamRef) -> Option<&StreamKey> {
+        self.keys.get(&stream.session)?.get(&stream.stream)
+    }
+
     pub(super) fn meta_of(&self, stream: &StreamRef) -> Option<&StreamMeta> {
-        self.keys.get(stream).and_then(|key| self.streams.get(key)).map(|stream| &stream.meta)
+        self.key_of(stream).and_then(|key| self.streams.get(key)).map(|stream| &stream.meta)
     }
 
     pub(super) fn meta_of_mut(&mut self, stream: &StreamRef) -> Option<&mut StreamMeta> {
-        let key = self.keys.get(stream)?;
-        self.streams.get_mut(key).map(|stream| &mut stream.meta)
+        let key = *self.key_of(stream)?;
+        self.streams.get_mut(&key).map(|stream| &mut stream.meta)
     }
 
     pub(super) fn append(
@@ -79,28 +84,33 @@ impl Data {
     ) -> Result<()> {
         let Some(session) = &name.session else { return Ok(()) };
         let deleted_at = self.sessions.get(session).and_then(|session| session.deleted_at);
-        let live = self.of_session(session).filter(|s| s.meta.is_live(now, &settings.retention));
-        let state = SessionState { deleted_at, open_streams: live.count() as u64 };
+        let all = self.keys.get(&name.session).map_or(0, HashMap::len) as u64;
+        let is_near = settings.limits.max_streams_per_session.is_some_and(|limit| all >= limit);
+        // Which of them are open only matters where they could be too many.
+        let live = || self.of_session(session).filter(|s| s.meta.is_live(now, &settings.retention));
+        let open_streams = if is_near { live().count() as u64 } else { all };
+        let state = SessionState { deleted_at, open_streams };
         state.check_new_stream(now, &settings.retention, &settings.limits)
     }
 
     fn create(&mut self, group: &Group, now: Timestamp) {
         let meta = StreamMeta::new(group.stream.clone(), group.candidate_key, now);
-        self.keys.insert(group.stream.clone(), group.candidate_key);
+        let StreamRef { session, stream } = group.stream.clone();
+        self.keys.entry(session).or_default().insert(stream, group.candidate_key);
         let stream = Stream { meta, events: VecDeque::new() };
         self.streams.insert(group.candidate_key, stream);
     }
 
     fn stream_mut(&mut self, name: &StreamRef, change: impl FnOnce(&mut Stream)) {
-        if let Some(stream) = self.keys.get(name).and_then(|key| self.streams.get_mut(key)) {
+        let key = self.key_of(name).copied();
+        if let Some(stream) = key.and_then(|key| self.streams.get_mut(&key)) {
             change(stream);
         }
     }
 
     fn of_session(&self, session: &SessionId) -> impl Iterator<Item = &Stream> {
-        let of_session =
-            move |stream: &&Stream| stream.meta.stream.session.as_ref() == Some(session);
-        self.streams.values().filter(of_session)
+        let keys = self.keys.get(&Some(session.clone())).into_iter().flat_map(HashMap::values);
+        keys.filter_map(|key| self.streams.get(key))
     }
 
     pub(super) fn read(
@@ -135,7 +145,12 @@ impl Data {
     }
 
     pub(super) fn delete_stream(&mut self, name: &StreamRef) -> Deleted {
-        let stream = self.keys.remove(name).and_then(|key| self.streams.remove(&key));
+        let Some(keys) = self.keys.get_mut(&name.session) else { return Deleted::default() };
+        let key = keys.remove(&name.stream);
+        if keys.is_empty() {
+            self.keys.remove(&name.session);
+        }
+        let stream = key.and_then(|key| self.streams.remove(&key));
         stream.map_or_else(Deleted::default, |stream| stream.as_deleted())
     }
 
