@@ -1,5 +1,5 @@
-//! [`SqliteBackend`]: the engine's operations on the one connection that writes and the pool that
-//! reads.
+//! [`SqliteBackend`]: the engine's operations on the one connection that writes and on those
+//! that read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use mcp_event_store_core::{
     Clock, Deleted, Durability, Lease, LeaseState, Result, SessionId, SessionRecord, Settings,
     StreamRef, Timestamp, Usage,
 };
-use sqlx::{Row, SqlitePool};
+use sqlx::Row;
 
 use crate::config::SqliteOptions;
 use crate::error::classify;
 use crate::known;
+use crate::readers::Readers;
 use crate::rows::Stream;
 use crate::writer::Writer;
 use crate::{append, connect, leases, read, sessions, sweep, wakeups};
@@ -33,7 +34,7 @@ use crate::{append, connect, leases, read, sessions, sweep, wakeups};
 pub struct SqliteBackend {
     path: PathBuf,
     writer: Arc<Writer>,
-    readers: SqlitePool,
+    readers: Readers,
     /// Streams as the last append left them; only used under the writer's lock.
     known: Known<StreamRef, Stream>,
     clock: Clock,
@@ -210,7 +211,7 @@ impl Backend for SqliteBackend {
 
     async fn usage(&self) -> Result<Usage> {
         let query = sqlx::query("SELECT sessions, streams, tombstones, events, bytes FROM totals");
-        let row = query.fetch_one(&self.readers).await.map_err(classify)?;
+        let row = self.readers.one(query).await?;
         let sum = |at: usize| row.try_get(at).map(i64::cast_unsigned).map_err(classify);
         Ok(Usage {
             sessions: sum(0)?,
@@ -231,7 +232,7 @@ impl Backend for SqliteBackend {
 
     async fn ping(&self) -> Result<()> {
         self.writer.check()?;
-        sqlx::query("SELECT 1").fetch_one(&self.readers).await.map_err(classify)?;
+        self.readers.one(sqlx::query("SELECT 1")).await?;
         Ok(())
     }
 

@@ -1,18 +1,18 @@
-//! Opening the file: one connection that writes, a pool that reads, and clear words for what can
+//! Opening the file: one connection that writes, some that read, and clear words for what can
 //! be wrong with a path.
 
 use std::path::Path;
 use std::time::Duration;
 
+use mcp_event_store_core::backend::PageLimit;
 use mcp_event_store_core::{Durability, Error, Result};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, RawSql, Row, SqliteConnection};
 use tokio::time::{Instant, sleep};
 
 use crate::config::SqliteOptions;
 use crate::error::{classify, is_locked};
+use crate::readers::Readers;
 use crate::schema;
 
 /// Statements that a connection keeps prepared: all that this crate has.
@@ -23,7 +23,7 @@ pub(crate) struct Connections {
     pub(crate) writer: SqliteConnection,
     /// Pages that appends may let the file grow to.
     pub(crate) max_pages: Option<u64>,
-    pub(crate) readers: SqlitePool,
+    pub(crate) readers: Readers,
 }
 
 /// Opens or creates the database at `path`.
@@ -50,16 +50,15 @@ pub(crate) async fn connect(
     let mut writer = connect_patiently(&connect, options.busy_timeout).await.map_err(classify)?;
     let max_pages = limit_size(&mut writer, options.max_file_size).await?;
     schema::migrate(&mut writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(options.readers)
-        // A file does not hang up: asking before each read would cost as much as the read.
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_with(connect.create_if_missing(false).pragma("query_only", "on"))
-        .await
-        .map_err(classify)?;
+    let reader = connect.create_if_missing(false).pragma("query_only", "on");
+    let readers = Readers::open(reader.row_buffer_size(page_rows()), options.readers).await?;
     Ok(Connections { writer, max_pages, readers })
+}
+
+/// Rows of a page and its stream. So many may wait for whoever asked for them, for the thread that
+/// reads need not stop in the middle of a page until some are taken.
+fn page_rows() -> usize {
+    usize::try_from(PageLimit::PAGE.events).unwrap_or_default() + 1
 }
 
 /// A size as SQLite takes it: in KiB, and negative to tell it from a number of pages.

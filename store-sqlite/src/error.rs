@@ -76,18 +76,7 @@ pub(crate) fn classify(error: sqlx::Error) -> Error {
             "the disk failed while SQLite used it: check the disk, then open the store again",
             error,
         ),
-        _ => other(error),
-    }
-}
-
-fn other(error: sqlx::Error) -> Error {
-    match error {
-        sqlx::Error::PoolTimedOut => Error::unavailable(
-            "no SQLite connection came free in time: raise readers, or ask for less at once",
-            error,
-        ),
-        sqlx::Error::PoolClosed => Error::Closed,
-        error => Error::backend("SQLite refused", error),
+        _ => Error::backend("SQLite refused", error),
     }
 }
 

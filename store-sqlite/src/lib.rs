@@ -32,6 +32,7 @@ mod leases;
 #[cfg(test)]
 mod plans;
 mod read;
+mod readers;
 mod rows;
 mod schema;
 mod sessions;

@@ -4,10 +4,11 @@
 use futures_util::TryStreamExt;
 use mcp_event_store_core::backend::{Found, Page, PageEvent, PageLimit, StreamKey};
 use mcp_event_store_core::{Error, Message, Result, StreamRef, Timestamp};
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
 
 use crate::error::classify;
+use crate::readers::Readers;
 #[cfg(test)]
 use crate::rows::BY_NAME;
 use crate::rows::{Stream, by_name, int, stream_json, tag_from_int};
@@ -41,20 +42,18 @@ pub(crate) const STATEMENTS: [&str; 2] = [BY_NAME, READ];
 
 /// A stream by its name.
 pub(crate) async fn find(
-    readers: &SqlitePool,
+    readers: &Readers,
     stream: &StreamRef,
     now: Timestamp,
 ) -> Result<Option<Found>> {
-    let Some(row) = by_name(stream).fetch_optional(readers).await.map_err(classify)? else {
-        return Ok(None);
-    };
+    let Some(row) = readers.optional(by_name(stream)).await? else { return Ok(None) };
     let meta = Stream::from_json(row.try_get(0).map_err(classify)?)?.meta;
     Ok(Some(Found { meta, now }))
 }
 
 /// A page of a stream.
 pub(crate) async fn read(
-    readers: &SqlitePool,
+    readers: &Readers,
     key: &StreamKey,
     after: u64,
     limit: PageLimit,
@@ -65,7 +64,8 @@ pub(crate) async fn read(
         .bind(int(after))
         .bind(int(limit.events))
         .bind(int(limit.bytes));
-    let mut rows = query.fetch(readers);
+    let mut lent = readers.lend().await?;
+    let mut rows = query.fetch(lent.connection());
     let mut page: Option<Page> = None;
     let mut events = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(classify)? {
@@ -75,6 +75,8 @@ pub(crate) async fn read(
             page = Some(head(&row, now())?);
         }
     }
+    drop(rows);
+    lent.give_back();
     // SQLite walks a range of the index in order, but does not promise it.
     events.sort_unstable_by_key(|event: &PageEvent| event.seq);
     Ok(page.map(|page| Page { events, ..page }))

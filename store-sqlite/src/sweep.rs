@@ -7,10 +7,11 @@ use std::time::Duration;
 use mcp_event_store_core::backend::{Candidates, Cursor, Removal, Remove, StreamMeta, Tag};
 use mcp_event_store_core::{Result, SessionId, Timestamp};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqliteConnection};
 
 use crate::batch::Batch;
 use crate::error::classify;
+use crate::readers::Readers;
 use crate::rows::{Stream, int, key_to_hex, stream_json, tag_from_int, to_json};
 
 /// Streams after a cursor (`?1` sort key, `?2` row) in the order of the sort key; `?3` rows.
@@ -121,7 +122,7 @@ struct Listing {
 
 /// A page of the streams that a sweep should look at.
 pub(crate) async fn candidates(
-    readers: &SqlitePool,
+    readers: &Readers,
     which: &Candidates,
     after: Option<Cursor>,
     limit: usize,
@@ -142,7 +143,7 @@ pub(crate) async fn refresh(connection: &mut SqliteConnection, streams: &[i64]) 
 }
 
 async fn list(
-    readers: &SqlitePool,
+    readers: &Readers,
     which: &Candidates,
     after: Option<&Cursor>,
     limit: usize,
@@ -172,7 +173,7 @@ async fn list(
         }
         Candidates::LeastRecent => query,
     };
-    let rows = query.fetch_all(readers).await.map_err(classify)?;
+    let rows = readers.all(query).await?;
     let last = rows.last().filter(|_| rows.len() >= limit);
     let next = last.map(cursor_of).transpose()?;
     Ok(Listing { streams: rows.iter().map(|row| stream(row, 2)).collect::<Result<_>>()?, next })
@@ -193,7 +194,7 @@ fn stream(row: &SqliteRow, column: usize) -> Result<Stream> {
 
 /// Sessions with at least `min_bytes`, in the order of their IDs.
 pub(crate) async fn large_sessions(
-    readers: &SqlitePool,
+    readers: &Readers,
     min_bytes: u64,
     after: Option<SessionId>,
     limit: usize,
@@ -203,7 +204,7 @@ pub(crate) async fn large_sessions(
     let after = after.as_ref().map_or("", SessionId::as_str).to_owned();
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
     let query = sqlx::query(sql).bind(int(min_bytes)).bind(after).bind(rows);
-    let rows = query.fetch_all(readers).await.map_err(classify)?;
+    let rows = readers.all(query).await?;
     let session = |row: &SqliteRow| {
         let id: &str = row.try_get(0).map_err(classify)?;
         let bytes: i64 = row.try_get(1).map_err(classify)?;
