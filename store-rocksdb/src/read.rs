@@ -66,6 +66,8 @@ fn page(
         bytes_before = anchor.running_bytes;
         page.anchor_tag = Some(anchor.tag);
     }
+    let most = meta.last_seq.saturating_sub(after).min(limit.events).min(PageLimit::PAGE.events);
+    page.events.reserve(usize::try_from(most).unwrap_or_default());
     while !is_full(&page.events, limit) {
         let Some(event) = events.next()? else { break };
         let fits = event.running_bytes.saturating_sub(bytes_before) <= limit.bytes;

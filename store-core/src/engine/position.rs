@@ -26,7 +26,10 @@ impl Position {
         bytes[..16].copy_from_slice(&self.key.0);
         bytes[16..24].copy_from_slice(&self.seq.to_be_bytes());
         bytes[24..].copy_from_slice(&self.tag.0);
-        EventId::new(URL_SAFE_NO_PAD.encode(bytes))
+        let mut text = [0; CHARS];
+        // It always fits.
+        let length = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or_default();
+        EventId::new(String::from_utf8_lossy(&text[..length]))
     }
 
     /// The position that `id` encodes; `None` for any other text.
