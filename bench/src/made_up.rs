@@ -42,7 +42,13 @@ pub(crate) fn store(backend: &str) -> StoreReport {
             replay_bytes: 31 << 20,
         }),
         growth: [Axis::Events, Axis::Streams].into_iter().flat_map(growth).collect(),
-        end_to_end: [(Contender::Store, 800.0), (Contender::Raw, 1000.0)].map(calls).to_vec(),
+        end_to_end: [
+            (Contender::Store, 800.0),
+            (Contender::Memory, 900.0),
+            (Contender::Raw, 1000.0),
+        ]
+        .map(calls)
+        .to_vec(),
     }
 }
 

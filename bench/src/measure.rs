@@ -59,9 +59,11 @@ impl Bench<'_> {
     async fn end_to_end(&self) -> anyhow::Result<Vec<EndToEnd>> {
         let Effort { clients, rounds, round, .. } = *self.effort;
         let url = self.engine.store_url("end_to_end");
-        let progress = self.progress("end to end", 2 * (rounds + 1));
+        let contenders = end_to_end::contenders(&url);
+        let progress = self.progress("end to end", contenders.len() * (rounds + 1));
         let results =
-            end_to_end::measure(self.program, &url, clients, rounds, round * 2, &progress).await?;
+            end_to_end::measure(self.program, &contenders, clients, rounds, round * 2, &progress)
+                .await?;
         self.engine.clean().await?;
         Ok(results)
     }

@@ -103,6 +103,9 @@ pub enum Contender {
     GroupCommit,
     /// One commit an event, as a simple store would do it.
     Naive,
+    /// End to end: a server with the store in memory, which shows what is left of the distance
+    /// between the other two without any database.
+    Memory,
 }
 
 /// How fast something was stored.
@@ -230,7 +233,7 @@ pub struct Growth {
 /// Tool calls to a whole server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndToEnd {
-    /// With this store, or without any ([`Contender::Raw`]).
+    /// With this store, with the one in memory, or without any ([`Contender::Raw`]).
     pub contender: Contender,
     /// Clients that call at the same time.
     pub clients: usize,

@@ -158,7 +158,8 @@ mod complete {
         contenders(&with_group_commit, store.appends.iter().map(append));
         contenders(&with_group_commit, store.requests.iter().map(append));
         contenders(&ours_and_raw, store.replays.iter().map(replay));
-        contenders(&ours_and_raw, store.end_to_end.iter().map(end_to_end));
+        let with_memory = [Contender::Store, Contender::Memory, Contender::Raw];
+        contenders(&with_memory, store.end_to_end.iter().map(end_to_end));
         all(&store.follows, |follow: &Follow| positive(follow.p50_us));
         all(&store.sizes, |size: &Size| size.bytes_per_event > 0.0);
         all(&store.growth, |growth: &Growth| {

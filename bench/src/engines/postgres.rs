@@ -55,23 +55,28 @@ impl Postgres {
     }
 
     async fn prepare(&self, connection: &mut PgConnection) -> anyhow::Result<()> {
+        // Compressed as the store's, where the server can.
         let table = format!(
-            "CREATE SCHEMA IF NOT EXISTS {0}_raw;
-             CREATE TABLE IF NOT EXISTS {0}_raw.events (
-                stream bigint NOT NULL, seq bigint NOT NULL, tag bigint NOT NULL,
-                stored_at bigint NOT NULL, running_bytes bigint NOT NULL, retry_ms bigint,
-                message text, PRIMARY KEY (stream, seq))",
-            self.prefix
-        );
-        sqlx::raw_sql(AssertSqlSafe(table)).execute(&mut *connection).await?;
-        // As the store does, where the server can.
-        let compression = format!(
             "DO $$ BEGIN
-                ALTER TABLE {0}_raw.events ALTER COLUMN message SET COMPRESSION lz4;
-             EXCEPTION WHEN OTHERS THEN NULL; END $$",
+                IF to_regclass('{0}_raw.events') IS NOT NULL THEN
+                    RETURN;
+                END IF;
+                CREATE SCHEMA {0}_raw;
+                CREATE TABLE {0}_raw.events (
+                    stream bigint NOT NULL, seq bigint NOT NULL, tag bigint NOT NULL,
+                    stored_at bigint NOT NULL, running_bytes bigint NOT NULL, retry_ms bigint,
+                    message text, PRIMARY KEY (stream, seq));
+                IF current_setting('server_version_num')::int >= 140000 THEN
+                    BEGIN
+                        EXECUTE 'ALTER TABLE {0}_raw.events ALTER message SET COMPRESSION lz4';
+                    EXCEPTION WHEN feature_not_supported OR invalid_parameter_value THEN
+                        NULL;
+                    END;
+                END IF;
+            END $$",
             self.prefix
         );
-        sqlx::raw_sql(AssertSqlSafe(compression)).execute(connection).await?;
+        sqlx::raw_sql(AssertSqlSafe(table)).execute(connection).await?;
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Tool calls to a whole server: with this store, and as rmcp serves them without any.
+//! Tool calls to a whole server: with this store, with the one in memory, and as rmcp serves them
+//! without any.
 //!
 //! Servers are processes of their own, so that their processor time can be told from the clients'.
 
@@ -18,27 +19,39 @@ use crate::stats::{Spread, Times, float};
 use client::Client;
 use process::Server;
 
-/// Lets `clients` sessions of two servers call a tool as fast as they can, in rounds of `time` that
-/// alternate between the servers. The first round of each only warms up.
+/// Who takes part, and the store that each serves.
+pub(crate) fn contenders(store_url: &str) -> Vec<(Contender, Option<&str>)> {
+    let ours = (Contender::Store, Some(store_url));
+    let without = (Contender::Raw, None);
+    if store_url.starts_with(MEMORY) {
+        return vec![ours, without];
+    }
+    vec![ours, (Contender::Memory, Some(MEMORY)), without]
+}
+
+/// Lets `clients` sessions of each contender's server call a tool as fast as they can, in rounds of
+/// `time` that alternate between the servers. The first round of each only warms up.
 ///
-/// `server` is the `mcp-event-store` command; one of the two serves the store at `store_url`.
+/// `server` is the `mcp-event-store` command.
 ///
 /// # Errors
 /// A server did not start, or a call was not answered with what it asked for.
 pub(crate) async fn measure(
     server: &Path,
-    store_url: &str,
+    contenders: &[(Contender, Option<&str>)],
     clients: usize,
     rounds: usize,
     time: Duration,
     progress: &Progress,
 ) -> anyhow::Result<Vec<EndToEnd>> {
-    let durable = Server::with_store(server, store_url).await?;
-    let plain = Server::without_store(server).await?;
-    let mut entrants = [
-        Entrant::enter(Contender::Store, durable, clients).await?,
-        Entrant::enter(Contender::Raw, plain, clients).await?,
-    ];
+    let mut entrants = Vec::with_capacity(contenders.len());
+    for (contender, store) in contenders {
+        let server = match store {
+            Some(url) => Server::with_store(server, url).await?,
+            None => Server::without_store(server).await?,
+        };
+        entrants.push(Entrant::enter(*contender, server, clients).await?);
+    }
     for round in 0..=rounds {
         for entrant in &mut entrants {
             let measured = entrant.run(time).await?;
@@ -54,6 +67,9 @@ pub(crate) async fn measure(
     }
     Ok(results)
 }
+
+/// The store in memory.
+const MEMORY: &str = "memory://";
 
 /// A server and its clients.
 struct Entrant {

@@ -72,7 +72,7 @@ fn limit_of<'a>(rows: &'a [Append], row: &'a Append) -> Option<&'a Append> {
     match row.contender {
         Contender::Store | Contender::GroupCommit => raw_limit(rows, row.lanes, row.message_bytes),
         Contender::Raw => Some(row),
-        Contender::Naive => raw_limit(rows, 1, row.message_bytes),
+        Contender::Naive | Contender::Memory => raw_limit(rows, 1, row.message_bytes),
     }
 }
 
@@ -82,7 +82,7 @@ fn group_commit_of<'a>(rows: &'a [Append], row: &Append) -> Option<&'a Append> {
         Contender::Store | Contender::GroupCommit => {
             group_commit(rows, row.lanes, row.message_bytes)
         }
-        Contender::Raw | Contender::Naive => None,
+        Contender::Raw | Contender::Naive | Contender::Memory => None,
     }
 }
 
@@ -106,6 +106,7 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
         }
         Contender::GroupCommit => format!("bare group commit, {}", lanes("caller", "callers")),
         Contender::Naive => format!("naive store, {}", lanes("connection", "connections")),
+        Contender::Memory => "store in memory".to_owned(),
     }
 }
 

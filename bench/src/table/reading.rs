@@ -169,7 +169,9 @@ pub(super) fn end_to_end(store: &StoreReport) -> String {
             time_spread(&calls.server_cpu_us),
         ]);
     }
-    grid.titled("### Tool calls to a whole server", "")
+    let note = "The store in memory has no database behind it: the time that it takes is that of the \
+                protocol's side and the engine.";
+    grid.titled("### Tool calls to a whole server", note)
 }
 
 fn who(contender: Contender, raw: &str) -> String {
@@ -178,5 +180,6 @@ fn who(contender: Contender, raw: &str) -> String {
         Contender::Raw => raw.to_owned(),
         Contender::GroupCommit => "bare group commit".to_owned(),
         Contender::Naive => "naive store".to_owned(),
+        Contender::Memory => "store in memory".to_owned(),
     }
 }
