@@ -123,7 +123,8 @@ impl Tables {
         self.db.get_pinned_cf_opt(self.table(table)?, key, &self.options()).map_err(classify)
     }
 
-    /// The rows from `from` to before `below`, as they are now.
+    /// The rows from `from` to before `below`, as they are now. Of events that is a range of one
+    /// stream, which is a prefix: files are passed over whose filters do not know it.
     ///
     /// No read takes a snapshot of RocksDB's: each that is released has it rewrite its lowest files.
     pub(crate) fn rows(
@@ -137,8 +138,6 @@ impl Tables {
         options.set_iterate_lower_bound(from);
         options.set_iterate_upper_bound(below);
         options.fill_cache(cache == Cache::Fill);
-        // A stream's events are one prefix, and no range of them spans two.
-        options.set_prefix_same_as_start(table == Table::Events);
         let rows = self.db.raw_iterator_cf_opt(self.table(table)?, options);
         Ok(Rows { rows, is_started: false })
     }

@@ -55,8 +55,8 @@ pub(crate) async fn connect(
     Ok(Connections { writer, max_pages, readers })
 }
 
-/// Rows of a page and its stream. So many may wait for whoever asked for them, for the thread that
-/// reads need not stop in the middle of a page until some are taken.
+/// Rows of a page and its stream. So many may wait for whoever asked for them, so that the thread
+/// that reads need not stop in the middle of a page until some are taken.
 fn page_rows() -> usize {
     usize::try_from(PageLimit::PAGE.events).unwrap_or_default() + 1
 }

@@ -65,18 +65,20 @@ pub(crate) async fn read(
         .bind(int(limit.events))
         .bind(int(limit.bytes));
     let mut lent = readers.lend().await?;
-    let mut rows = query.fetch(lent.connection());
+    let mut rows = query.fetch(lent.connection()?);
     let mut page: Option<Page> = None;
     let mut events = Vec::new();
-    while let Some(row) = rows.try_next().await.map_err(classify)? {
-        if page.is_some() {
-            events.push(event(&row)?);
-        } else {
-            page = Some(head(&row, now())?);
+    loop {
+        match rows.try_next().await {
+            Ok(Some(row)) if page.is_some() => events.push(event(&row)?),
+            Ok(Some(row)) => page = Some(head(&row, now())?),
+            ended => {
+                drop(rows);
+                lent.end(ended)?;
+                break;
+            }
         }
     }
-    drop(rows);
-    lent.give_back();
     // SQLite walks a range of the index in order, but does not promise it.
     events.sort_unstable_by_key(|event: &PageEvent| event.seq);
     Ok(page.map(|page| Page { events, ..page }))

@@ -19,6 +19,9 @@ use crate::stats::{Spread, Times, float};
 use client::Client;
 use process::Server;
 
+/// The store in memory, with its defaults.
+const MEMORY: &str = "memory://";
+
 /// Who takes part, and the store that each serves.
 pub(crate) fn contenders(store_url: &str) -> Vec<(Contender, Option<&str>)> {
     let ours = (Contender::Store, Some(store_url));
@@ -67,9 +70,6 @@ pub(crate) async fn measure(
     }
     Ok(results)
 }
-
-/// The store in memory.
-const MEMORY: &str = "memory://";
 
 /// A server and its clients.
 struct Entrant {

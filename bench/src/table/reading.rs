@@ -144,6 +144,9 @@ fn growth_of(store: &StoreReport, axis: Axis, name: &str) -> String {
     grid.titled(&format!("### Costs by {name} stored"), "")
 }
 
+const IN_MEMORY: &str = "The store in memory has no database behind it: the time that it takes is \
+                         that of the protocol's side and the engine.";
+
 pub(super) fn end_to_end(store: &StoreReport) -> String {
     let mut grid = Grid::new([
         "",
@@ -169,8 +172,8 @@ pub(super) fn end_to_end(store: &StoreReport) -> String {
             time_spread(&calls.server_cpu_us),
         ]);
     }
-    let note = "The store in memory has no database behind it: the time that it takes is that of the \
-                protocol's side and the engine.";
+    let has_memory = store.end_to_end.iter().any(|calls| calls.contender == Contender::Memory);
+    let note = if has_memory { IN_MEMORY } else { "" };
     grid.titled("### Tool calls to a whole server", note)
 }
 
