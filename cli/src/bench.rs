@@ -75,7 +75,8 @@ Measurements:
   sweep       events swept away a second, and what that does to appends
   memory      memory of an idle follower, and of a long replay
   growth      costs by what is stored already
-  end-to-end  tool calls a second of `serve`, against the same server without a store
+  end-to-end  tool calls a second of `serve`, against the same server with the store in memory, and
+              without a store
 
 Nothing that is in a store already is touched: the benchmark makes files, a schema or keys of its
 own beside it, and removes them in the end. It wants the machine for itself, and the database too.
