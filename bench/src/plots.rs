@@ -24,7 +24,7 @@ pub(crate) struct Plot {
 enum Draw {
     Appends(appends::Curves),
     Growth(Vec<growth::Curves>),
-    EndToEnd(Vec<bars::Pair>),
+    EndToEnd(Vec<bars::Bars>),
 }
 
 impl Report {
@@ -62,10 +62,10 @@ impl Report {
                 plots.push(of_all(&format!("growth-{name}.svg"), &title, Draw::Growth(curves)));
             }
         }
-        let pairs = bars::pairs(&stores);
-        if !pairs.is_empty() {
+        let bars = bars::bars(&stores);
+        if !bars.is_empty() {
             let title = "Tool calls to a whole server";
-            plots.push(of_all("end-to-end.svg", title, Draw::EndToEnd(pairs)));
+            plots.push(of_all("end-to-end.svg", title, Draw::EndToEnd(bars)));
         }
         for (name, store) in stores {
             if let Some(curves) = appends::curves(store) {
@@ -89,7 +89,7 @@ impl Plot {
         match &self.draw {
             Draw::Appends(curves) => curves.draw(&mut svg, &self.title)?,
             Draw::Growth(curves) => growth::draw(curves, &mut svg, &self.title)?,
-            Draw::EndToEnd(pairs) => bars::draw(pairs, &mut svg, &self.title)?,
+            Draw::EndToEnd(bars) => bars::draw(bars, &mut svg, &self.title)?,
         }
         Ok(svg)
     }

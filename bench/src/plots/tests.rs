@@ -84,6 +84,7 @@ fn calls_are_drawn_with_and_without_each_store() {
         &[
             "Tool calls to a whole server",
             "no store",
+            "with the store in memory",
             "with this store, and its share",
             "redis (64)",
         ],
