@@ -194,8 +194,7 @@ fn sweeping(store: &StoreReport) -> Option<f64> {
 
 /// With as many clients as were tried.
 fn end_to_end(store: &StoreReport) -> Option<f64> {
-    let ours = store.end_to_end.iter().filter(|calls| calls.contender == Contender::Store);
-    let busiest = ours.max_by_key(|calls| calls.clients)?;
+    let busiest = store.busiest()?;
     rate_ratio(&busiest.rate, &store.without_store(busiest)?.rate)
 }
 

@@ -106,10 +106,23 @@ impl StoreReport {
         scans.find(|scan| (scan.events, scan.message_bytes) == what)
     }
 
+    /// This store's server, with as many clients as were tried.
+    pub(crate) fn busiest(&self) -> Option<&EndToEnd> {
+        self.served_by(Contender::Store).max_by_key(|calls| calls.clients)
+    }
+
+    /// The server with the store in memory, with as many clients as `calls`.
+    pub(crate) fn in_memory(&self, calls: &EndToEnd) -> Option<&EndToEnd> {
+        self.served_by(Contender::Memory).find(|row| row.clients == calls.clients)
+    }
+
     /// The server without a store, with as many clients as `calls`.
     pub(crate) fn without_store(&self, calls: &EndToEnd) -> Option<&EndToEnd> {
-        let mut without = self.end_to_end.iter().filter(|row| row.contender == Contender::Raw);
-        without.find(|row| row.clients == calls.clients)
+        self.served_by(Contender::Raw).find(|row| row.clients == calls.clients)
+    }
+
+    fn served_by(&self, contender: Contender) -> impl Iterator<Item = &EndToEnd> {
+        self.end_to_end.iter().filter(move |row| row.contender == contender)
     }
 }
 

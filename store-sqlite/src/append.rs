@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use crate::batch::{Batch, write_sql};
 use crate::error::{classify, classify_commit};
 use crate::known::remember;
-use crate::rows::{Stream, int, session_text, stream_json, tag_to_int, to_json};
+use crate::rows::{Statement, Stream, int, session_text, stream_json, tag_to_int, to_json};
 
 /// Rows of three kinds: the next stream's ID, the streams and the sessions that exist.
 const OPEN: &str = concat!(
@@ -273,10 +273,8 @@ async fn commit(
     Ok(())
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
 /// Gives an `INSERT` with `room` its rows.
-fn bind<'q>(mut query: Query<'q>, rows: &[EventRow<'_>], room: usize) -> Query<'q> {
+fn bind<'q>(mut query: Statement<'q>, rows: &[EventRow<'_>], room: usize) -> Statement<'q> {
     for EventRow { stream, stamp, event } in rows {
         query = query
             .bind(*stream)

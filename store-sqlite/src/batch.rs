@@ -9,13 +9,11 @@ use std::collections::BTreeMap;
 use mcp_event_store_core::Result;
 use mcp_event_store_core::backend::StreamMeta;
 use serde::Serialize;
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use crate::error::classify;
 use crate::rows::{
-    INCOMPLETE, Stream, StreamRow, int, session_text, state_of, tag_to_int, to_json,
+    INCOMPLETE, Statement, Stream, StreamRow, int, session_text, state_of, tag_to_int, to_json,
 };
 
 /// Statements that write a batch; [`Batch::bind`] gives their arguments. With `json_each` each object
@@ -214,10 +212,7 @@ impl Batch {
     }
 
     /// Gives `query`, whose statements end with those of [`write_sql`], their arguments.
-    pub(crate) fn bind<'q>(
-        &self,
-        query: Query<'q, Sqlite, SqliteArguments>,
-    ) -> Result<Query<'q, Sqlite, SqliteArguments>> {
+    pub(crate) fn bind<'q>(&self, query: Statement<'q>) -> Result<Statement<'q>> {
         Ok(query
             .bind(to_json(&self.growths)?)
             .bind(to_json(&self.saves)?)

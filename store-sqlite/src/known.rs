@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use crate::append::appended;
 use crate::batch::only_grew;
 use crate::error::{classify_commit, is_raised};
-use crate::rows::{Stream, int, session_text, tag_to_int};
+use crate::rows::{Statement, Stream, int, session_text, tag_to_int};
 
 const COLUMNS: usize = 14;
 
@@ -109,9 +109,7 @@ fn plan<'a>(
     Some((rows, streams))
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
-fn bind<'q>(mut query: Query<'q>, rows: &[Row<'_>], room: usize) -> Query<'q> {
+fn bind<'q>(mut query: Statement<'q>, rows: &[Row<'_>], room: usize) -> Statement<'q> {
     for Row { stream, version, stamp, event, after } in rows {
         let bytes = event.message.as_ref().map_or(0, |message| message.len() as u64);
         let lease = after.lease.as_ref();

@@ -55,15 +55,13 @@ impl Readers {
     /// Waits for a connection that is free, or opens one.
     pub(crate) async fn lend(&self) -> Result<Lent<'_>> {
         self.check_open()?;
-        let room = match timeout(PATIENCE, self.room.acquire()).await {
-            Ok(Ok(room)) => room,
-            Ok(Err(_closed)) => return Err(Error::Closed),
-            Err(elapsed) => {
-                let message = "no SQLite connection came free in time: raise readers, or ask for \
-                               less at once";
-                return Err(Error::unavailable(message, elapsed));
-            }
-        };
+        let room = timeout(PATIENCE, self.room.acquire()).await.map_err(|elapsed| {
+            let message = "no SQLite connection came free in time: raise readers, or ask for less \
+                           at once";
+            Error::unavailable(message, elapsed)
+        })?;
+        let room = room.map_err(|_| Error::Closed)?;
+        // It may have been closed meanwhile.
         self.check_open()?;
         let idle = self.idle().pop();
         let connection = match idle {
@@ -78,20 +76,20 @@ impl Readers {
     }
 
     /// All rows that `statement` finds.
-    pub(crate) async fn all(&self, statement: Statement) -> Result<Vec<SqliteRow>> {
+    pub(crate) async fn all(&self, statement: Statement<'_>) -> Result<Vec<SqliteRow>> {
         let mut lent = self.lend().await?;
         let rows = statement.fetch_all(lent.connection()?).await;
         lent.end(rows)
     }
 
     /// The one row that `statement` finds.
-    pub(crate) async fn one(&self, statement: Statement) -> Result<SqliteRow> {
+    pub(crate) async fn one(&self, statement: Statement<'_>) -> Result<SqliteRow> {
         let row = self.optional(statement).await?;
         row.ok_or_else(|| classify(sqlx::Error::RowNotFound))
     }
 
     /// The row that `statement` finds, if there is one.
-    pub(crate) async fn optional(&self, statement: Statement) -> Result<Option<SqliteRow>> {
+    pub(crate) async fn optional(&self, statement: Statement<'_>) -> Result<Option<SqliteRow>> {
         let mut lent = self.lend().await?;
         let row = statement.fetch_optional(lent.connection()?).await;
         lent.end(row)
@@ -100,8 +98,7 @@ impl Readers {
     /// Lends no more, waits until every connection is given back, and closes all.
     pub(crate) async fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
-        // It fails if all are closed already.
-        let Ok(all) = self.room.acquire_many(self.size).await else { return };
+        let _all = self.room.acquire_many(self.size).await;
         loop {
             let next = self.idle().pop();
             let Some(connection) = next else { break };
@@ -109,8 +106,6 @@ impl Readers {
                 tracing::debug!(%error, "a SQLite connection was not closed in good order");
             }
         }
-        self.room.close();
-        drop(all);
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {

@@ -30,10 +30,10 @@ pub(crate) const BY_NAME: &str =
     concat!("SELECT ", stream_json!(), " FROM streams s WHERE s.session = ?1 AND s.name = ?2");
 
 /// A statement and its values.
-pub(crate) type Statement = Query<'static, Sqlite, SqliteArguments>;
+pub(crate) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// Asks for one stream by its name.
-pub(crate) fn by_name(stream: &StreamRef) -> Statement {
+pub(crate) fn by_name(stream: &StreamRef) -> Statement<'static> {
     let session = session_text(stream.session.as_ref()).to_owned();
     sqlx::query(BY_NAME).bind(session).bind(stream.stream.as_str().to_owned())
 }

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::style::{AXIS, HEIGHT, LABEL, TITLE, WIDTH, colour, legend, range};
 use crate::compare::{positive, rate_ratio};
 use crate::numbers::{ratio, short};
-use crate::report::{Contender, StoreReport};
+use crate::report::StoreReport;
 use crate::stats::{Spread, float};
 
 /// The bars of one store.
@@ -31,12 +31,10 @@ const SERIES: [(&str, usize, RateOf); 3] = [
 /// The bars of all stores that were measured with as many clients as a server without one.
 pub(super) fn bars(stores: &[(String, &StoreReport)]) -> Vec<Bars> {
     let bars = |(name, store): &(String, &StoreReport)| {
-        let of = |contender| store.end_to_end.iter().filter(move |row| row.contender == contender);
-        let busiest = of(Contender::Store).max_by_key(|calls| calls.clients)?;
+        let busiest = store.busiest()?;
         let (with, without) = (busiest.rate, store.without_store(busiest)?.rate);
         positive(with.median).and(positive(without.median))?;
-        let in_memory = of(Contender::Memory).find(|calls| calls.clients == busiest.clients);
-        let in_memory = in_memory.map(|calls| calls.rate);
+        let in_memory = store.in_memory(busiest).map(|calls| calls.rate);
         Some(Bars { name: name.clone(), clients: busiest.clients, without, in_memory, with })
     };
     stores.iter().filter_map(bars).collect()
