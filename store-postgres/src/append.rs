@@ -1,7 +1,7 @@
 //! Appending: one call for a batch, whose rows answer its groups by their numbers.
 //!
-//! Where this instance knows the rows of all streams, and only adds to them, it says which rows
-//! these are; else, or where that does not hold any more, the server looks the streams up.
+//! Where this instance knows the rows of all streams, or they look new, it says so; else, or where
+//! that does not hold any more, the server looks the streams up.
 
 use std::slice::from_ref;
 
@@ -27,12 +27,16 @@ impl Appender<'_> {
     /// Commits `groups` and answers each.
     pub(crate) async fn append(self, groups: &[Group]) -> Result<Vec<Result<Appended>>> {
         let groups: Vec<_> = groups.iter().collect();
-        let Some(extended) = batch::extend(&groups, self.known, self.terms()) else {
+        let Some(short) = batch::short(&groups, self.known, self.terms()) else {
             return self.append_unknown(&groups).await;
         };
-        let answers = self.send(&extended).await?;
-        if answers.iter().all(Option::is_none) {
+        let answers = self.send(&short).await?;
+        let answered = answers.iter().flatten().count();
+        if answered == 0 || (short.is_all_or_nothing && answered < groups.len()) {
             return self.append_unknown(&groups).await;
+        }
+        if short.is_all_or_nothing {
+            self.note(&groups, &answers);
         }
         let left = groups.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
         let left: Vec<_> = left.map(|(group, _)| *group).collect();
@@ -66,20 +70,24 @@ impl Appender<'_> {
             return Ok(Vec::new());
         }
         let answers = self.send(&batch::append(groups, self.terms())).await?;
-        let mut places = Vec::with_capacity(groups.len());
-        let mut appended = Vec::with_capacity(groups.len());
-        for (group, answer) in groups.iter().zip(answers) {
-            let (place, answer) = match answer {
-                Some(Ok((place, appended))) => (Some(place), Ok(appended)),
-                Some(Err(error)) => (None, Err(error)),
-                None => (None, missing()),
+        self.note(groups, &answers);
+        let answer = |answer: Answer| match answer {
+            Some(answer) => answer.map(|(_, appended)| appended),
+            None => missing(),
+        };
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
+    /// Remembers where streams are that may go on.
+    fn note(self, groups: &[&Group], answers: &[Answer]) {
+        let place = |(group, answer): (&&Group, &Answer)| {
+            let place = match answer {
+                Some(Ok((place, _))) if !batch::completes(group) => Some(*place),
+                _ => None,
             };
-            let stays = !batch::completes(group);
-            places.push((group.stream.clone(), place.filter(|_| stays)));
-            appended.push(answer);
-        }
-        self.known.note(places);
-        Ok(appended)
+            (group.stream.clone(), place)
+        };
+        self.known.note(groups.iter().zip(answers).map(place));
     }
 
     fn terms(&self) -> Terms<'_> {

@@ -1,7 +1,9 @@
-//! A batch as the arguments of `extend` or `append`: columns of groups, events and leases.
+//! A batch as the arguments of `extend`, `start` or `append`: columns of groups, events and leases.
+
+use std::collections::BTreeMap;
 
 use mcp_event_store_core::backend::{Group, Known, StreamKey, event_bytes};
-use mcp_event_store_core::{Lease, Settings, StreamRef};
+use mcp_event_store_core::{Lease, STREAM_OVERHEAD_BYTES, Settings, StreamRef};
 
 use crate::call::Call;
 use crate::rows::{int, millis, session_text, tag_to_int};
@@ -18,6 +20,8 @@ pub(crate) struct Place {
 pub(crate) struct Batch {
     pub(crate) call: Call,
     pub(crate) order: Vec<usize>,
+    /// Whether nothing is done if a group gets no answer.
+    pub(crate) is_all_or_nothing: bool,
 }
 
 /// What else decides how a batch is appended.
@@ -60,9 +64,7 @@ pub(crate) fn append(groups: &[&Group], terms: Terms<'_>) -> Batch {
     // As `append` inserts new streams.
     order.sort_unstable_by_key(|at| name_of(groups[*at]));
     let ordered = || order.iter().map(|at| groups[*at]);
-    let names = ordered().map(name_of);
-    let (sessions, names): (Vec<_>, Vec<_>) =
-        names.map(|(session, name)| (session.to_owned(), name.to_owned())).unzip();
+    let (sessions, names) = names(ordered());
     let keys: Vec<_> = ordered().map(|group| group.candidate_key.0.to_vec()).collect();
     let (columns, contested) = columns(ordered());
     let bytes: i64 = columns.bytes.iter().sum();
@@ -79,34 +81,112 @@ pub(crate) fn append(groups: &[&Group], terms: Terms<'_>) -> Batch {
         .with(terms.settings.limits.max_streams_per_session.map(int))
         .with(terms.offset)
         .with(terms.sync);
-    Batch { call, order }
+    Batch { call, order, is_all_or_nothing: false }
 }
 
-/// The call that appends `groups` if all of them only extend streams whose places are known.
-pub(crate) fn extend(
+/// The call that appends `groups` if the streams are where they are known to be, or begin here.
+/// `None` if one of them is not known and does not look like a stream's beginning, or if several
+/// owners want its lease.
+pub(crate) fn short(
     groups: &[&Group],
     known: &Known<StreamRef, Place>,
     terms: Terms<'_>,
 ) -> Option<Batch> {
-    let place = |group: &&Group| if completes(group) { None } else { known.get(&group.stream) };
-    let places: Vec<_> = groups.iter().map(place).collect::<Option<_>>()?;
+    let mut places = Vec::with_capacity(groups.len());
+    for group in groups {
+        let place = known.get(&group.stream);
+        if place.is_none() && !may_begin(group) {
+            return None;
+        }
+        places.push(place);
+    }
     let mut order: Vec<_> = (0..groups.len()).collect();
-    // As streams are locked.
-    order.sort_unstable_by_key(|at| places[*at].id);
-    let (columns, contested) = columns(order.iter().map(|at| groups[*at]));
+    // As streams are locked: those that are there by their numbers, then new ones by their names.
+    order.sort_unstable_by_key(|at| match places[*at] {
+        Some(place) => (false, place.id, ("", "")),
+        None => (true, 0, name_of(groups[*at])),
+    });
+    let ordered: Vec<_> = order.iter().map(|at| groups[*at]).collect();
+    let ids: Vec<_> = order.iter().filter_map(|at| places[*at]).map(|place| place.id).collect();
+    let key = |at: &usize| places[*at].map_or(groups[*at].candidate_key, |place| place.key);
+    let keys: Vec<_> = order.iter().map(|at| key(at).0.to_vec()).collect();
+    let (columns, contested) = columns(ordered.iter().copied());
     if !contested.group.is_empty() {
         return None;
     }
-    let numbers: Vec<i64> = (1..).take(order.len()).collect();
-    let ids: Vec<_> = order.iter().map(|at| places[*at].id).collect();
-    let keys: Vec<_> = order.iter().map(|at| places[*at].key.0.to_vec()).collect();
+    let new = &ordered[ids.len()..];
+    let stream_ttl = terms.settings.retention.stream_ttl.map(millis);
+    if new.is_empty() && !ordered.iter().copied().any(completes) {
+        let numbers: Vec<i64> = (1..).take(order.len()).collect();
+        let call = columns
+            .arguments(Call::new("extend").with(numbers).with(ids).with(keys))
+            .with(stream_ttl)
+            .with(terms.offset)
+            .with(terms.sync)
+            .with(true);
+        return Some(Batch { call, order, is_all_or_nothing: false });
+    }
+    let shares = shares(&ordered, new);
+    let (sessions, names) = names(new.iter().copied());
+    let all_bytes =
+        columns.bytes.iter().sum::<i64>() + new.iter().copied().map(own_bytes).sum::<i64>();
+    let call = shares.arguments(Call::new("start")).with(ids).with(sessions).with(names).with(keys);
     let call = columns
-        .arguments(Call::new("extend").with(numbers).with(ids).with(keys))
-        .with(terms.settings.retention.stream_ttl.map(millis))
+        .arguments(call)
+        .with(all_bytes)
+        .with(terms.settings.limits.max_streams_per_session.map(int))
+        .with(stream_ttl)
         .with(terms.offset)
-        .with(terms.sync)
-        .with(true);
-    Some(Batch { call, order })
+        .with(terms.sync);
+    Some(Batch { call, order, is_all_or_nothing: true })
+}
+
+/// What sessions get, as columns.
+#[derive(Default)]
+struct Shares {
+    session: Vec<String>,
+    streams: Vec<i64>,
+    open: Vec<i64>,
+    bytes: Vec<i64>,
+}
+
+impl Shares {
+    fn arguments(self, call: Call) -> Call {
+        call.with(self.session).with(self.streams).with(self.open).with(self.bytes)
+    }
+}
+
+/// What sessions get of `groups`, of which `new` create their streams, in the order of their IDs.
+fn shares(groups: &[&Group], new: &[&Group]) -> Shares {
+    let mut shares: BTreeMap<&str, (i64, i64, i64)> = BTreeMap::new();
+    for group in new {
+        let (streams, open, bytes) = shares.entry(name_of(group).0).or_default();
+        *streams += 1;
+        *open += 1;
+        *bytes += own_bytes(group);
+    }
+    for group in groups.iter().filter(|group| completes(group)) {
+        shares.entry(name_of(group).0).or_default().1 -= 1;
+    }
+    shares.remove(session_text(None));
+    let mut columns = Shares::default();
+    for (session, (streams, open, bytes)) in shares {
+        columns.session.push(session.to_owned());
+        columns.streams.push(streams);
+        columns.open.push(open);
+        columns.bytes.push(bytes);
+    }
+    columns
+}
+
+/// What a stream costs beside its events.
+fn own_bytes(group: &Group) -> i64 {
+    int(group.stream.name_bytes() + STREAM_OVERHEAD_BYTES)
+}
+
+/// Whether the group looks like its stream's beginning: an MCP server primes each stream first.
+fn may_begin(group: &Group) -> bool {
+    group.events.first().is_some_and(|event| event.message.is_none())
 }
 
 /// Whether the group is its stream's end.
@@ -116,6 +196,10 @@ pub(crate) fn completes(group: &Group) -> bool {
 
 fn name_of(group: &Group) -> (&str, &str) {
     (session_text(group.stream.session.as_ref()), group.stream.stream.as_str())
+}
+
+fn names<'a>(groups: impl Iterator<Item = &'a Group>) -> (Vec<String>, Vec<String>) {
+    groups.map(name_of).map(|(session, name)| (session.to_owned(), name.to_owned())).unzip()
 }
 
 fn columns<'a>(groups: impl Iterator<Item = &'a Group>) -> (Columns, Contested) {

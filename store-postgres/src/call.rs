@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 
+use futures_util::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Executor};
@@ -52,24 +53,26 @@ impl Call {
         self
     }
 
-    /// Sends the call and takes the rows that it answers.
-    pub(crate) async fn send(
+    /// Sends the call and takes the rows that it answers, each as soon as it comes.
+    pub(crate) async fn send<T>(
         &self,
         connection: &mut PgConnection,
         names: &Names,
         style: Style,
-    ) -> sqlx::Result<Vec<PgRow>> {
-        match style {
+        take: impl Fn(PgRow) -> T,
+    ) -> sqlx::Result<Vec<T>> {
+        let rows = match style {
             Style::Prepared => {
                 let query = sqlx::query(AssertSqlSafe(self.to_statement(names)));
                 let bound = self.arguments.iter().fold(query, |query, a| a.bind_to(query));
-                connection.fetch_all(bound).await
+                connection.fetch(bound)
             }
             Style::Simple => {
                 let statement = AssertSqlSafe(self.to_literal_statement(names));
-                sqlx::raw_sql(statement).fetch_all(connection).await
+                sqlx::raw_sql(statement).fetch(connection)
             }
-        }
+        };
+        rows.map_ok(take).try_collect().await
     }
 
     fn to_statement(&self, names: &Names) -> String {

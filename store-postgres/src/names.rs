@@ -3,18 +3,28 @@
 
 use mcp_event_store_core::{Error, Result};
 
-/// What every function that is called from outside runs under. Seeking by an index is always
-/// right here, but a plan that was made while a table was small, or without statistics, would
-/// scan it, and the driver and PL/pgSQL keep plans.
-const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp SET enable_seqscan = off \
-    SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off \
-    SET plan_cache_mode = force_generic_plan";
+/// What every function that is called from outside runs under, and every connection that is kept.
+/// Seeking by an index is always right here, but a plan that was made while a table was small, or
+/// without statistics, would scan it, and the driver and PL/pgSQL keep plans.
+const SETTINGS: [&str; 6] = [
+    "SET search_path = pg_catalog, pg_temp",
+    "SET enable_seqscan = off",
+    "SET enable_hashjoin = off",
+    "SET enable_mergejoin = off",
+    "SET jit = off",
+    "SET plan_cache_mode = force_generic_plan",
+];
 
 /// Bytes of a name that the server does not cut off.
 const LONGEST_NAME: usize = 63;
 
 /// Bytes of the longest name that a prefix is put in front of.
 const LONGEST_OWN_NAME: usize = 24;
+
+/// Makes a connection one of our own.
+pub(crate) fn connection_settings() -> String {
+    format!("SET default_transaction_isolation = 'read committed'; {}", SETTINGS.join("; "))
+}
 
 /// A schema and a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +79,7 @@ impl Names {
             filled.push_str(before);
             match after.split_once('}') {
                 Some(("settings", after)) => {
-                    filled.push_str(SETTINGS);
+                    filled.push_str(&SETTINGS.join(" "));
                     rest = after;
                 }
                 Some((name, after)) if is_own_name(name) => {

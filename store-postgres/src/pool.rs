@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use mcp_event_store_core::{Error, Result};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::call::Style;
 use crate::error::classify_connect;
+use crate::names::connection_settings;
 
 /// A connection that has rested for longer is asked first: a server or a firewall may have closed
 /// it since.
@@ -68,9 +69,9 @@ impl Door {
     async fn connect_as_needed(&self) -> sqlx::Result<PgConnection> {
         let mut connection = self.connect.connect().await?;
         if self.style == Style::Prepared {
-            // A pooler would not keep this for us; there the role's own default is checked.
-            let read_committed = "SET default_transaction_isolation = 'read committed'";
-            sqlx::raw_sql(read_committed).execute(&mut connection).await?;
+            // A pooler would not keep these for us; there the role's own default isolation is checked.
+            let settings = AssertSqlSafe(connection_settings());
+            sqlx::raw_sql(settings).execute(&mut connection).await?;
         }
         Ok(connection)
     }

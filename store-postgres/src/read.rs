@@ -30,19 +30,39 @@ pub(crate) async fn read(
     after: u64,
     limit: PageLimit,
 ) -> Result<Option<Page>> {
-    let call = Call::new("read")
+    let call = Call::new(if server.has_own_settings() { "page" } else { "read" })
         .with(key.0.to_vec())
         .with(int(after))
         .with(int(limit.events))
         .with(int(limit.bytes))
         .with(server.offset());
-    let rows = server.ask(&call).await?;
-    let Some((head, events)) = rows.split_first() else { return Ok(None) };
-    let events = events.iter().map(event).collect::<Result<_>>()?;
-    Ok(Some(Page { events, ..self::head(head)? }))
+    let mut page: Option<Page> = None;
+    let mut events = Vec::new();
+    for line in server.ask_each(&call, |row| line(&row)).await? {
+        match line? {
+            Line::Stream(head) => page = Some(*head),
+            Line::Event(event) => events.push(event),
+        }
+    }
+    // The server walks a range of an index in order, but does not promise it.
+    events.sort_unstable_by_key(|event: &PageEvent| event.seq);
+    Ok(page.map(|page| Page { events, ..page }))
 }
 
-/// The first row: the stream.
+/// A row of a page.
+enum Line {
+    /// A page without events.
+    Stream(Box<Page>),
+    Event(PageEvent),
+}
+
+fn line(row: &PgRow) -> Result<Line> {
+    match column::<i64>(row, 0)? {
+        0 => head(row).map(Box::new).map(Line::Stream),
+        seq => event(row, seq.cast_unsigned()).map(Line::Event),
+    }
+}
+
 fn head(row: &PgRow) -> Result<Page> {
     let anchor_tag: Option<i64> = column(row, 1)?;
     Ok(Page {
@@ -53,10 +73,10 @@ fn head(row: &PgRow) -> Result<Page> {
     })
 }
 
-fn event(row: &PgRow) -> Result<PageEvent> {
+fn event(row: &PgRow, seq: u64) -> Result<PageEvent> {
     let message: Option<&str> = column(row, 5)?;
     Ok(PageEvent {
-        seq: column::<i64>(row, 0)?.cast_unsigned(),
+        seq,
         tag: tag_from_int(column::<i64>(row, 1)?.cast_unsigned()),
         stored_at: Timestamp(column(row, 2)?),
         running_bytes: column::<i64>(row, 3)?.cast_unsigned(),

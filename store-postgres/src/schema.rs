@@ -14,6 +14,7 @@ const MIGRATIONS: &[&[&str]] = &[&[
     include_str!("schema/0001_tables.sql"),
     include_str!("schema/0001_common.sql"),
     include_str!("schema/0001_extend.sql"),
+    include_str!("schema/0001_start.sql"),
     include_str!("schema/0001_append.sql"),
     include_str!("schema/0001_read.sql"),
     include_str!("schema/0001_leases.sql"),

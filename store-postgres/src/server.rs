@@ -1,5 +1,6 @@
 //! The server: sends calls to it, and decides what is sent again.
 
+use std::convert::identity;
 use std::io;
 use std::time::Duration;
 
@@ -57,6 +58,11 @@ impl Server {
         }
     }
 
+    /// Whether connections are kept with settings of our own.
+    pub(crate) fn has_own_settings(&self) -> bool {
+        self.style == Style::Prepared
+    }
+
     /// What a test's clock adds to the server's time.
     pub(crate) fn offset(&self) -> i64 {
         self.clock.offset_millis()
@@ -76,7 +82,7 @@ impl Server {
         loop {
             // Until here nothing was sent, and an error says `Unavailable`.
             let lent = self.appends.lend().await?;
-            match self.send(lent, &self.appends, call).await {
+            match self.send(lent, &self.appends, call, identity).await {
                 Err(error) if may_be_sent_again(&error) && attempt < ATTEMPTS => {
                     attempt += 1;
                     sleep((FIRST_PAUSE * attempt).min(LONGEST_PAUSE)).await;
@@ -89,11 +95,20 @@ impl Server {
     /// Sends a call that may be done twice: reads, and writes of which the second finds nothing
     /// left to do. A deletion that is sent again may so report less than both have deleted.
     pub(crate) async fn ask(&self, call: &Call) -> Result<Vec<PgRow>> {
+        self.ask_each(call, identity).await
+    }
+
+    /// [`ask`](Self::ask), and `take` of each row while the server makes the next.
+    pub(crate) async fn ask_each<T>(
+        &self,
+        call: &Call,
+        take: impl Fn(PgRow) -> T,
+    ) -> Result<Vec<T>> {
         let mut attempt = 0;
         let mut was_lost = false;
         loop {
             let lent = self.others.lend().await?;
-            match self.send(lent, &self.others, call).await {
+            match self.send(lent, &self.others, call, &take).await {
                 Err(error) if may_be_sent_again(&error) && attempt < ATTEMPTS => {
                     attempt += 1;
                     sleep((FIRST_PAUSE * attempt).min(LONGEST_PAUSE)).await;
@@ -115,8 +130,14 @@ impl Server {
         })
     }
 
-    async fn send(&self, mut lent: Lent<'_>, pool: &Pool, call: &Call) -> sqlx::Result<Vec<PgRow>> {
-        let sent = call.send(lent.connection(), &self.names, self.style);
+    async fn send<T>(
+        &self,
+        mut lent: Lent<'_>,
+        pool: &Pool,
+        call: &Call,
+        take: impl Fn(PgRow) -> T,
+    ) -> sqlx::Result<Vec<T>> {
+        let sent = call.send(lent.connection(), &self.names, self.style, take);
         let answer = timeout(self.request_timeout, sent)
             .await
             .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));

@@ -1,7 +1,32 @@
--- A page: the stream, with the tag of the event that the page starts after, then the events.
--- STABLE: every statement inside sees the snapshot of the statement that calls it. Sequences have
--- no holes, so a range bounds the work; running bytes tell where a page is full before its
--- messages are touched.
+-- A page: the stream, with the tag of the event that the page starts after, then the events, in any
+-- order. Sequences have no holes, so a range bounds the work; running bytes tell where a page is full
+-- before its messages are touched.
+--
+-- A function of this kind becomes a part of the statement that calls it, so that rows are sent as they
+-- are found. It has no settings, then, but those of the connection.
+CREATE FUNCTION {page} (
+    p_key bytea, p_after bigint, p_events bigint, p_bytes bigint, p_offset bigint
+)
+RETURNS TABLE (
+    o_seq bigint, o_tag bigint, o_stored_at bigint, o_running_bytes bigint, o_retry_ms bigint,
+    o_message text)
+LANGUAGE sql STABLE AS $body$
+    WITH place AS MATERIALIZED (
+        SELECT s.id AS stream, least(greatest(p_after, s.first_seq - 1), s.last_seq) AS after,
+            CASE WHEN p_after >= s.first_seq THEN a.tag END AS tag,
+            CASE WHEN p_after >= s.first_seq THEN a.running_bytes ELSE s.removed_bytes END AS before,
+            row_to_json(s)::text AS meta
+        FROM {streams} s LEFT JOIN {events} a ON a.stream = s.id AND a.seq = p_after
+        WHERE s.key = p_key)
+    SELECT 0::bigint, place.tag, {now}(p_offset), 0::bigint, NULL::bigint, place.meta FROM place
+    UNION ALL
+    SELECT e.seq, e.tag, e.stored_at, e.running_bytes, e.retry_ms, e.message
+    FROM place JOIN {events} e ON e.stream = place.stream
+    WHERE e.seq > place.after AND e.seq <= place.after + p_events
+        AND (e.running_bytes - place.before <= p_bytes OR e.seq = place.after + 1)
+$body$;
+
+-- A page, for a connection whose settings are not ours.
 CREATE FUNCTION {read} (
     p_key bytea, p_after bigint, p_events bigint, p_bytes bigint, p_offset bigint
 )
@@ -9,29 +34,8 @@ RETURNS TABLE (
     o_seq bigint, o_tag bigint, o_stored_at bigint, o_running_bytes bigint, o_retry_ms bigint,
     o_message text)
 LANGUAGE plpgsql STABLE {settings} AS $body$
-DECLARE
-    s {streams};
-    v_after bigint;
-    v_before bigint;
-    v_tag bigint;
 BEGIN
-    SELECT * INTO s FROM {streams} x WHERE x.key = p_key;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    v_after := least(greatest(p_after, s.first_seq - 1), s.last_seq);
-    v_before := s.removed_bytes;
-    IF p_after >= s.first_seq THEN
-        SELECT e.tag, e.running_bytes INTO v_tag, v_before
-        FROM {events} e WHERE e.stream = s.id AND e.seq = p_after;
-    END IF;
-    RETURN QUERY SELECT
-        0::bigint, v_tag, {now}(p_offset), 0::bigint, NULL::bigint, row_to_json(s)::text;
-    RETURN QUERY SELECT e.seq, e.tag, e.stored_at, e.running_bytes, e.retry_ms, e.message
-    FROM {events} e
-    WHERE e.stream = s.id AND e.seq > v_after AND e.seq <= v_after + p_events
-        AND (e.running_bytes - v_before <= p_bytes OR e.seq = v_after + 1)
-    ORDER BY e.seq;
+    RETURN QUERY SELECT * FROM {page}(p_key, p_after, p_events, p_bytes, p_offset);
 END
 $body$;
 

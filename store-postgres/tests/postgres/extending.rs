@@ -1,12 +1,15 @@
-//! Streams whose rows an instance knows are extended without being looked up; what it knows is
-//! never trusted. The server's count of the calls of functions is the witness.
+//! Streams whose rows an instance knows are extended and ended without being looked up, and such as
+//! look new begin likewise; what it knows is never trusted. The server's count of the calls of
+//! functions is the witness.
 
 use std::time::Duration;
 
 use mcp_event_store_core::backend::{
     Appended, Backend, Group, PageLimit, PendingEvent, StreamKey, Tag,
 };
-use mcp_event_store_core::{Clock, Error, Lease, Message, Result, Retention, Settings, StreamRef};
+use mcp_event_store_core::{
+    Clock, Error, Lease, Message, Result, Retention, Settings, StreamId, StreamRef,
+};
 use mcp_event_store_postgres::PostgresBackend;
 use mcp_event_store_test_servers::Postgres;
 
@@ -46,9 +49,17 @@ fn seqs(answers: &[Result<Appended>]) -> Vec<u64> {
     answers.iter().map(|answer| answer.as_ref().unwrap().first_seq).collect()
 }
 
-/// How often `append`, which looks streams up, and `extend` were called.
-async fn calls(scope: &Scope) -> [i64; 2] {
-    let calls = ["append", "extend"].map(|function| {
+fn priming() -> PendingEvent {
+    PendingEvent { message: None, ..event() }
+}
+
+fn end() -> PendingEvent {
+    PendingEvent { completes_stream: true, ..event() }
+}
+
+/// How often `append`, which looks streams up, `extend` and `start` were called.
+async fn calls(scope: &Scope) -> [i64; 3] {
+    let calls = ["append", "extend", "start"].map(|function| {
         format!(
             "(SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_user_functions
               WHERE schemaname = '{}' AND funcname = '{function}')",
@@ -80,17 +91,16 @@ async fn known_streams_are_extended_without_a_look_up() {
     backend.append(&[group(a, vec![leased("me")])], &settings()).await.unwrap();
     let lease = backend.find(a).await.unwrap().unwrap().meta.lease.unwrap();
     assert_eq!(&*lease.owner, "me");
-    // Two owners of one stream, and an end, are for the long way.
+    // Two owners of one stream are for the long way, as is a stream that is not known any more.
     backend.append(&[group(a, vec![leased("me"), leased("you")])], &settings()).await.unwrap();
-    let end = PendingEvent { completes_stream: true, ..event() };
-    backend.append(&[group(ta, vec![end])], &settings()).await.unwrap();
+    backend.append(&[group(ta, vec![end()])], &settings()).await.unwrap();
     assert!(matches!(append(&backend, &[ta]).await[0], Err(Error::StreamComplete)));
     compare_booked(&scope, &backend).await;
     backend.close().await.unwrap();
     // A connection reports its counts when it ends.
     eventually(Duration::from_secs(10), "calls are counted", async || {
-        // Of `extend`, five by themselves, and two out of `append`.
-        calls(&scope).await == [5, 7]
+        // Of `extend`, five by themselves, and one each out of `append` and `start`.
+        calls(&scope).await == [4, 7, 1]
     })
     .await;
     scope.tear_down().await;
@@ -110,8 +120,7 @@ async fn what_others_did_to_known_streams_is_seen() {
     other.delete_stream(deleted).await.unwrap();
     other.delete_stream(anew).await.unwrap();
     append(&other, &[anew]).await;
-    let end = PendingEvent { completes_stream: true, ..event() };
-    other.append(&[group(complete, vec![end])], &settings()).await.unwrap();
+    other.append(&[group(complete, vec![end()])], &settings()).await.unwrap();
     other.delete_session(&gone.session.clone().unwrap()).await.unwrap();
 
     let second = append(&one, &all).await;
@@ -148,6 +157,119 @@ async fn what_others_did_to_known_streams_is_seen() {
     assert_eq!(seqs(&third), [6, 3]);
     let first_kept = async |stream| one.find(stream).await.unwrap().unwrap().meta.first_seq;
     assert_eq!([first_kept(kept).await, first_kept(deleted).await], [1, 3]);
+    compare_booked(&scope, &one).await;
+    one.close().await.unwrap();
+    other.close().await.unwrap();
+    scope.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_begin_and_end_without_a_look_up() {
+    let server = Postgres::own(&[("track_functions", "pl")]).await.unwrap();
+    let scope = Scope::on(server.url());
+    let backend = scope.backend(&Clock::system()).await.unwrap();
+    let names = ["t", "s"].map(|session| ["c", "b", "a"].map(|name| stream(session, name)));
+    let streams: Vec<_> = names.iter().flatten().collect();
+    let alone = StreamRef::sessionless(StreamId::new("alone").unwrap());
+    let batch = async |groups: &[Group]| backend.append(groups, &settings()).await.unwrap();
+    let lease = Some(Lease::new("me", Duration::from_secs(5)));
+
+    let begin = |stream| group(stream, vec![PendingEvent { lease: lease.clone(), ..priming() }]);
+    let beginnings: Vec<_> = streams.iter().copied().chain([&alone]).map(begin).collect();
+    let answers = batch(&beginnings).await;
+    assert_eq!(seqs(&answers), [1; 7]);
+    for (group, answer) in beginnings.iter().zip(&answers) {
+        assert_eq!(answer.as_ref().unwrap().key, group.candidate_key);
+        let found = backend.find(&group.stream).await.unwrap().unwrap().meta;
+        assert_eq!((found.key, found.last_seq), (group.candidate_key, 1));
+        assert_eq!(found.lease.map(|lease| lease.owner.to_string()).as_deref(), Some("me"));
+    }
+    // One begins and ends at once, one ends, one goes on.
+    let (short, one) = (stream("u", "short"), streams[0]);
+    let mixed = [group(&short, vec![priming(), event(), end()]), group(one, vec![event(), end()])];
+    assert_eq!(seqs(&batch(&mixed).await), [1, 2]);
+    assert_eq!(
+        seqs(&batch(&[group(streams[1], vec![event()]), group(&alone, vec![end()])]).await),
+        [2, 2]
+    );
+    for (stream, events, complete) in
+        [(&short, 3, true), (one, 3, true), (streams[1], 2, false), (&alone, 2, true)]
+    {
+        let meta = backend.find(stream).await.unwrap().unwrap().meta;
+        assert_eq!((meta.complete, meta.lease.is_some()), (complete, !complete), "{stream:?}");
+        let page = backend.read(&meta.key, 0, PageLimit::PAGE).await.unwrap().unwrap();
+        assert_eq!(page.events.len(), events, "{stream:?}");
+        let running: Vec<_> = page.events.iter().map(|event| event.running_bytes).collect();
+        assert!(running.is_sorted(), "{running:?}");
+        assert_eq!(running.last(), Some(&meta.total_bytes));
+    }
+    compare_booked(&scope, &backend).await;
+    backend.close().await.unwrap();
+    // Each of the last two has a known stream.
+    let counted = async || calls(&scope).await == [0, 2, 3];
+    eventually(Duration::from_secs(10), "calls are counted", counted).await;
+    scope.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_something_is_otherwise_the_whole_batch_is_looked_up() {
+    let scope = Scope::shared().await;
+    let clock = Clock::manual();
+    let (one, other) = (scope.backend(&clock).await.unwrap(), scope.backend(&clock).await.unwrap());
+    let mut settings = settings();
+    settings.limits.max_streams_per_session = Some(2);
+    let batch = async |backend: &PostgresBackend, groups: &[Group]| {
+        let answers = backend.append(groups, &settings).await.unwrap();
+        compare(&scope).await;
+        answers
+    };
+    let (known, begun) = (stream("s", "known"), stream("s", "begun by another"));
+    batch(&one, &[group(&known, vec![priming()])]).await;
+    batch(&other, &[group(&begun, vec![priming()])]).await;
+    // Both look as if they were as believed; one is there.
+    let groups = [group(&known, vec![end()]), group(&begun, vec![priming()])];
+    assert_eq!(seqs(&batch(&one, &groups).await), [2, 2]);
+
+    // Another instance ended it; the new one beside it is stored all the same.
+    let ended = stream("s", "ended by another");
+    batch(&one, &[group(&ended, vec![priming()])]).await;
+    batch(&other, &[group(&ended, vec![end()])]).await;
+    let beside = stream("t", "beside");
+    let groups = [group(&ended, vec![end()]), group(&beside, vec![priming()])];
+    let answers = batch(&one, &groups).await;
+    assert!(matches!(answers[0], Err(Error::StreamComplete)));
+    assert_eq!(answers[1].as_ref().unwrap().first_seq, 1);
+
+    // A full session, and a new one that would be full at once.
+    let new = ["1", "2", "3"].map(|name| stream("full", name));
+    let groups: Vec<_> = new.iter().map(|stream| group(stream, vec![priming()])).collect();
+    let answers = batch(&one, &groups).await;
+    assert!(matches!(answers[2], Err(Error::LimitReached { .. })));
+    assert_eq!(seqs(&answers[..2]), [1, 1]);
+    let groups = [group(&new[2], vec![priming()]), group(&beside, vec![end()])];
+    let answers = batch(&one, &groups).await;
+    assert!(matches!(answers[0], Err(Error::LimitReached { .. })));
+    assert_eq!(answers[1].as_ref().unwrap().first_seq, 2);
+    // What ends makes room.
+    batch(&one, &[group(&new[0], vec![end()])]).await;
+    assert_eq!(seqs(&batch(&one, &[group(&new[2], vec![priming()])]).await), [1]);
+
+    // A deleted session, with a stream that is known and one that is new.
+    let gone = ["known", "new"].map(|name| stream("gone", name));
+    batch(&one, &[group(&gone[0], vec![priming()])]).await;
+    other.delete_session(&gone[0].session.clone().unwrap()).await.unwrap();
+    let groups = [group(&gone[0], vec![end()]), group(&gone[1], vec![priming()])];
+    let answers = batch(&one, &groups).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::SessionDeleted))));
+
+    // Expired, then a tombstone: each time what was there is not built upon.
+    let old = stream("s", "old");
+    batch(&one, &[group(&old, vec![priming()])]).await;
+    clock.advance(Duration::from_hours(24));
+    assert_eq!(seqs(&batch(&one, &[group(&old, vec![end()])]).await), [2]);
+    assert_eq!(one.find(&old).await.unwrap().unwrap().meta.first_seq, 2);
+    clock.advance(Duration::from_hours(3));
+    assert_eq!(seqs(&batch(&one, &[group(&old, vec![priming()])]).await), [1]);
     compare_booked(&scope, &one).await;
     one.close().await.unwrap();
     other.close().await.unwrap();
