@@ -60,6 +60,10 @@ async fn appender(engine: Arc<Engine<PostgresBackend>>) {
     let end = Instant::now() + FOR;
     while Instant::now() < end {
         let mut event = event("x");
+        if draw(3) == 0 {
+            // As a stream begins: it may be there all the same.
+            event.message = None;
+        }
         event.completes_stream = draw(10) == 0;
         event.lease = (draw(3) == 0).then(|| Lease::new("owner", Duration::from_millis(50)));
         if let Err(error) = engine.store_event(&any_stream(), event).await {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use mcp_event_store_core::backend::{Backend, Candidates, PageLimit};
 use mcp_event_store_core::{
-    Clock, EventStore, Lease, Maintenance, Message, ReplayMode, Retention, SessionId, SessionStore,
-    Settings, Timestamp,
+    Clock, EventStore, Lease, Maintenance, Message, NewEvent, ReplayMode, Retention, SessionId,
+    SessionStore, Settings, Timestamp,
 };
 use mcp_event_store_test_servers::Postgres;
 use sqlx::Row;
 
-use crate::scope::{Scope, append, stream};
+use crate::scope::{Scope, append, event, stream};
 
 /// Rows that one step of a plan may touch: a sweep's step is 256 streams, and a session of this
 /// test has 400.
@@ -76,6 +76,11 @@ async fn every_operation(scope: &Scope) {
     for n in 0..20 {
         append(&engine, &fresh, &n.to_string()).await;
     }
+    // A stream begins and ends, without a look-up.
+    let primed = stream("s9", "primed");
+    engine.store_event(&primed, NewEvent::priming(None)).await.unwrap();
+    let end = NewEvent { completes_stream: true, ..event("the end") };
+    engine.store_event(&primed, end).await.unwrap();
     // What has expired comes to life again, or is replaced.
     append(&engine, &stream("s8", "n57"), "revived or replaced").await;
     engine.renew(&fresh, &Lease::new("me", Duration::from_secs(9))).await.unwrap();
