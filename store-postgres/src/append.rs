@@ -31,13 +31,12 @@ impl Appender<'_> {
             return self.append_unknown(&groups).await;
         };
         let answers = self.send(&short).await?;
-        let answered = answers.iter().flatten().count();
-        if answered == 0 || (short.is_all_or_nothing && answered < groups.len()) {
+        if answers.iter().all(Option::is_none) {
             return self.append_unknown(&groups).await;
         }
-        if short.is_all_or_nothing {
-            self.note(&groups, &answers);
-        }
+        // The others are where they were.
+        let has_moved = |group: &Group| batch::may_begin(group) || batch::completes(group);
+        self.note(groups.iter().zip(&answers).filter(|(group, _)| has_moved(group)));
         let left = groups.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
         let left: Vec<_> = left.map(|(group, _)| *group).collect();
         let mut rest = self.append_rest(&left).await.into_iter();
@@ -70,7 +69,7 @@ impl Appender<'_> {
             return Ok(Vec::new());
         }
         let answers = self.send(&batch::append(groups, self.terms())).await?;
-        self.note(groups, &answers);
+        self.note(groups.iter().zip(&answers));
         let answer = |answer: Answer| match answer {
             Some(answer) => answer.map(|(_, appended)| appended),
             None => missing(),
@@ -79,7 +78,7 @@ impl Appender<'_> {
     }
 
     /// Remembers where streams are that may go on.
-    fn note(self, groups: &[&Group], answers: &[Answer]) {
+    fn note<'g>(self, answered: impl Iterator<Item = (&'g &'g Group, &'g Answer)>) {
         let place = |(group, answer): (&&Group, &Answer)| {
             let place = match answer {
                 Some(Ok((place, _))) if !batch::completes(group) => Some(*place),
@@ -87,7 +86,7 @@ impl Appender<'_> {
             };
             (group.stream.clone(), place)
         };
-        self.known.note(groups.iter().zip(answers).map(place));
+        self.known.note(answered.map(place));
     }
 
     fn terms(&self) -> Terms<'_> {

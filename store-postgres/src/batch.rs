@@ -20,8 +20,6 @@ pub(crate) struct Place {
 pub(crate) struct Batch {
     pub(crate) call: Call,
     pub(crate) order: Vec<usize>,
-    /// Whether nothing is done if a group gets no answer.
-    pub(crate) is_all_or_nothing: bool,
 }
 
 /// What else decides how a batch is appended.
@@ -81,7 +79,7 @@ pub(crate) fn append(groups: &[&Group], terms: Terms<'_>) -> Batch {
         .with(terms.settings.limits.max_streams_per_session.map(int))
         .with(terms.offset)
         .with(terms.sync);
-    Batch { call, order, is_all_or_nothing: false }
+    Batch { call, order }
 }
 
 /// The call that appends `groups` if the streams are where they are known to be, or begin here.
@@ -107,76 +105,93 @@ pub(crate) fn short(
         None => (true, 0, name_of(groups[*at])),
     });
     let ordered: Vec<_> = order.iter().map(|at| groups[*at]).collect();
-    let ids: Vec<_> = order.iter().filter_map(|at| places[*at]).map(|place| place.id).collect();
-    let key = |at: &usize| places[*at].map_or(groups[*at].candidate_key, |place| place.key);
-    let keys: Vec<_> = order.iter().map(|at| key(at).0.to_vec()).collect();
     let (columns, contested) = columns(ordered.iter().copied());
     if !contested.group.is_empty() {
         return None;
     }
-    let new = &ordered[ids.len()..];
-    let stream_ttl = terms.settings.retention.stream_ttl.map(millis);
-    if new.is_empty() && !ordered.iter().copied().any(completes) {
-        let numbers: Vec<i64> = (1..).take(order.len()).collect();
-        let call = columns
-            .arguments(Call::new("extend").with(numbers).with(ids).with(keys))
-            .with(stream_ttl)
-            .with(terms.offset)
-            .with(terms.sync)
-            .with(true);
-        return Some(Batch { call, order, is_all_or_nothing: false });
-    }
-    let shares = shares(&ordered, new);
-    let (sessions, names) = names(new.iter().copied());
-    let all_bytes =
-        columns.bytes.iter().sum::<i64>() + new.iter().copied().map(own_bytes).sum::<i64>();
-    let call = shares.arguments(Call::new("start")).with(ids).with(sessions).with(names).with(keys);
-    let call = columns
-        .arguments(call)
-        .with(all_bytes)
-        .with(terms.settings.limits.max_streams_per_session.map(int))
-        .with(stream_ttl)
+    let ids: Vec<_> = order.iter().filter_map(|at| places[*at]).map(|place| place.id).collect();
+    let key = |at: &usize| places[*at].map_or(groups[*at].candidate_key, |place| place.key);
+    let keys: Vec<_> = order.iter().map(|at| key(at).0.to_vec()).collect();
+    let only_goes_on = ids.len() == ordered.len() && !ordered.iter().any(|group| completes(group));
+    let call = if only_goes_on {
+        extend(columns, ids, keys, terms)
+    } else {
+        start(&ordered, columns, ids, keys, terms)
+    };
+    Some(Batch { call, order })
+}
+
+/// Known streams go on.
+fn extend(columns: Columns, ids: Vec<i64>, keys: Vec<Vec<u8>>, terms: Terms<'_>) -> Call {
+    let numbers: Vec<i64> = (1..).take(ids.len()).collect();
+    columns
+        .arguments(Call::new("extend").with(numbers).with(ids).with(keys))
+        .with(terms.settings.retention.stream_ttl.map(millis))
         .with(terms.offset)
-        .with(terms.sync);
-    Some(Batch { call, order, is_all_or_nothing: true })
+        .with(terms.sync)
+        .with(true)
 }
 
-/// What sessions get, as columns.
+/// Known streams go on or end, and those behind them begin.
+fn start(
+    groups: &[&Group],
+    columns: Columns,
+    ids: Vec<i64>,
+    keys: Vec<Vec<u8>>,
+    terms: Terms<'_>,
+) -> Call {
+    let new = &groups[ids.len()..];
+    let (sessions, names) = names(new.iter().copied());
+    let events_bytes: i64 = columns.bytes.iter().sum();
+    let streams_bytes: i64 = new.iter().map(|group| own_bytes(group)).sum();
+    let shares = shares(groups, new);
+    let share = |of: fn(&Share) -> i64| shares.values().map(of).collect::<Vec<_>>();
+    let call = Call::new("start")
+        .with(shares.keys().map(|session| (*session).to_owned()).collect::<Vec<_>>())
+        .with(share(|share| share.streams))
+        .with(share(|share| share.bytes))
+        .with(share(|share| share.streams - share.ends))
+        .with(ids)
+        .with(sessions)
+        .with(names)
+        .with(keys);
+    columns
+        .arguments(call)
+        .with(events_bytes + streams_bytes)
+        .with(terms.settings.limits.max_streams_per_session.map(int))
+        .with(terms.settings.retention.stream_ttl.map(millis))
+        .with(terms.offset)
+        .with(terms.sync)
+}
+
+/// What a session gets.
 #[derive(Default)]
-struct Shares {
-    session: Vec<String>,
-    streams: Vec<i64>,
-    open: Vec<i64>,
-    bytes: Vec<i64>,
-}
-
-impl Shares {
-    fn arguments(self, call: Call) -> Call {
-        call.with(self.session).with(self.streams).with(self.open).with(self.bytes)
-    }
+struct Share {
+    /// New streams, and what they cost by themselves.
+    streams: i64,
+    bytes: i64,
+    /// Streams that end.
+    ends: i64,
 }
 
 /// What sessions get of `groups`, of which `new` create their streams, in the order of their IDs.
-fn shares(groups: &[&Group], new: &[&Group]) -> Shares {
-    let mut shares: BTreeMap<&str, (i64, i64, i64)> = BTreeMap::new();
+fn shares<'a>(groups: &[&'a Group], new: &[&'a Group]) -> BTreeMap<&'a str, Share> {
+    let mut shares: BTreeMap<_, Share> = BTreeMap::new();
+    let mut add = |group: &'a Group, add: fn(&mut Share, &Group)| {
+        if let Some(session) = &group.stream.session {
+            add(shares.entry(session.as_str()).or_default(), group);
+        }
+    };
     for group in new {
-        let (streams, open, bytes) = shares.entry(name_of(group).0).or_default();
-        *streams += 1;
-        *open += 1;
-        *bytes += own_bytes(group);
+        add(group, |share, group| {
+            share.streams += 1;
+            share.bytes += own_bytes(group);
+        });
     }
     for group in groups.iter().filter(|group| completes(group)) {
-        shares.entry(name_of(group).0).or_default().1 -= 1;
+        add(group, |share, _| share.ends += 1);
     }
-    shares.remove(session_text(None));
-    let mut columns = Shares::default();
-    for (session, (streams, open, bytes)) in shares {
-        columns.session.push(session.to_owned());
-        columns.streams.push(streams);
-        columns.open.push(open);
-        columns.bytes.push(bytes);
-    }
-    columns
+    shares
 }
 
 /// What a stream costs beside its events.
@@ -185,8 +200,10 @@ fn own_bytes(group: &Group) -> i64 {
 }
 
 /// Whether the group looks like its stream's beginning: an MCP server primes each stream first.
-fn may_begin(group: &Group) -> bool {
-    group.events.first().is_some_and(|event| event.message.is_none())
+/// Creations of a session-less stream are ordered by no session's lock.
+pub(crate) fn may_begin(group: &Group) -> bool {
+    let is_primed = group.events.first().is_some_and(|event| event.message.is_none());
+    is_primed && group.stream.session.is_some()
 }
 
 /// Whether the group is its stream's end.

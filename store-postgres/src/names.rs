@@ -3,11 +3,9 @@
 
 use mcp_event_store_core::{Error, Result};
 
-/// What every function that is called from outside runs under, and every connection that is kept.
 /// Seeking by an index is always right here, but a plan that was made while a table was small, or
 /// without statistics, would scan it, and the driver and PL/pgSQL keep plans.
-const SETTINGS: [&str; 6] = [
-    "SET search_path = pg_catalog, pg_temp",
+pub(crate) const PLANNER: [&str; 5] = [
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
@@ -15,16 +13,14 @@ const SETTINGS: [&str; 6] = [
     "SET plan_cache_mode = force_generic_plan",
 ];
 
+/// What functions run under that are called from outside.
+const SEARCH_PATH: &str = "SET search_path = pg_catalog, pg_temp";
+
 /// Bytes of a name that the server does not cut off.
 const LONGEST_NAME: usize = 63;
 
 /// Bytes of the longest name that a prefix is put in front of.
 const LONGEST_OWN_NAME: usize = 24;
-
-/// Makes a connection one of our own.
-pub(crate) fn connection_settings() -> String {
-    format!("SET default_transaction_isolation = 'read committed'; {}", SETTINGS.join("; "))
-}
 
 /// A schema and a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +75,11 @@ impl Names {
             filled.push_str(before);
             match after.split_once('}') {
                 Some(("settings", after)) => {
-                    filled.push_str(&SETTINGS.join(" "));
+                    filled.push_str(SEARCH_PATH);
+                    for setting in PLANNER {
+                        filled.push(' ');
+                        filled.push_str(setting);
+                    }
                     rest = after;
                 }
                 Some((name, after)) if is_own_name(name) => {

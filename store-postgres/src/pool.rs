@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::call::Style;
 use crate::error::classify_connect;
-use crate::names::connection_settings;
+use crate::names::PLANNER;
 
 /// A connection that has rested for longer is asked first: a server or a firewall may have closed
 /// it since.
@@ -27,6 +27,8 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// How long such a connection has to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+const READ_COMMITTED: &str = "SET default_transaction_isolation = 'read committed'";
 
 /// How to open a connection.
 #[derive(Clone)]
@@ -52,11 +54,20 @@ impl Door {
 
     /// Opens a connection.
     pub(crate) async fn open(&self) -> Result<PgConnection> {
+        self.open_with(READ_COMMITTED).await
+    }
+
+    /// Opens a connection for calls, to a server that was checked.
+    async fn open_for_calls(&self) -> Result<PgConnection> {
+        self.open_with(&format!("{READ_COMMITTED}; {}", PLANNER.join("; "))).await
+    }
+
+    async fn open_with(&self, settings: &str) -> Result<PgConnection> {
         let server = match self.connect.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", self.connect.get_host(), self.connect.get_port()),
         };
-        match timeout(self.timeout, self.connect_as_needed()).await {
+        match timeout(self.timeout, self.connect(settings)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(classify_connect(error, &server, self.connect.get_username())),
             Err(elapsed) => Err(Error::unavailable(
@@ -66,11 +77,11 @@ impl Door {
         }
     }
 
-    async fn connect_as_needed(&self) -> sqlx::Result<PgConnection> {
+    /// A pooler would not keep `settings` for us; there the role's own default isolation is checked.
+    async fn connect(&self, settings: &str) -> sqlx::Result<PgConnection> {
         let mut connection = self.connect.connect().await?;
         if self.style == Style::Prepared {
-            // A pooler would not keep these for us; there the role's own default isolation is checked.
-            let settings = AssertSqlSafe(connection_settings());
+            let settings = AssertSqlSafe(settings.to_owned());
             sqlx::raw_sql(settings).execute(&mut connection).await?;
         }
         Ok(connection)
@@ -138,7 +149,7 @@ impl Pool {
             self.door.lost();
         }
         let losses = self.door.losses();
-        let connection = self.door.open().await?;
+        let connection = self.door.open_for_calls().await?;
         Ok(Lent { pool: self, connection, losses, _room: room })
     }
 

@@ -2,8 +2,9 @@
 -- order. Sequences have no holes, so a range bounds the work; running bytes tell where a page is full
 -- before its messages are touched.
 --
--- A function of this kind becomes a part of the statement that calls it, so that rows are sent as they
--- are found. It has no settings, then, but those of the connection.
+-- As it is one SELECT in the language SQL, STABLE, not STRICT and without settings, the server makes
+-- it a part of the statement that calls it, and sends rows as it finds them. It runs under the settings
+-- of the connection, then.
 CREATE FUNCTION {page} (
     p_key bytea, p_after bigint, p_events bigint, p_bytes bigint, p_offset bigint
 )
@@ -15,7 +16,7 @@ LANGUAGE sql STABLE AS $body$
         SELECT s.id AS stream, least(greatest(p_after, s.first_seq - 1), s.last_seq) AS after,
             CASE WHEN p_after >= s.first_seq THEN a.tag END AS tag,
             CASE WHEN p_after >= s.first_seq THEN a.running_bytes ELSE s.removed_bytes END AS before,
-            row_to_json(s)::text AS meta
+            pg_catalog.row_to_json(s)::text AS meta
         FROM {streams} s LEFT JOIN {events} a ON a.stream = s.id AND a.seq = p_after
         WHERE s.key = p_key)
     SELECT 0::bigint, place.tag, {now}(p_offset), 0::bigint, NULL::bigint, place.meta FROM place
