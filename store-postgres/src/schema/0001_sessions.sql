@@ -42,15 +42,21 @@ CREATE FUNCTION {delete_stream} (p_session text, p_name text, p_sync text)
 RETURNS TABLE (o_streams bigint, o_events bigint, o_bytes bigint)
 LANGUAGE plpgsql {settings} AS $body$
 DECLARE
+    v_is_locked boolean;
     v_id bigint;
     v_gone record;
 BEGIN
     PERFORM {commit_as}(p_sync);
     PERFORM 1 FROM {sessions} x WHERE x.id = p_session FOR NO KEY UPDATE;
+    v_is_locked := FOUND;
     SELECT s.id INTO v_id FROM {streams} s
     WHERE s.session = p_session AND s.name = p_name FOR UPDATE;
     IF NOT FOUND THEN
         RETURN;
+    END IF;
+    IF p_session <> '' AND NOT v_is_locked THEN
+        -- Both were created since. To lock the session now could deadlock.
+        RAISE EXCEPTION 'a stream was created meanwhile' USING ERRCODE = 'MCE01';
     END IF;
     v_gone := {drop_streams}(ARRAY[v_id]);
     UPDATE {sessions} x SET

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use mcp_event_store_core::Message;
 use mcp_event_store_core::{
-    Clock, Engine, Error, EventStore, Lease, Maintenance, Retention, SessionId, SessionStore,
-    Settings, StreamId, StreamRef,
+    Clock, Engine, Error, EventStore, Lease, Maintenance, NewEvent, Retention, SessionId,
+    SessionStore, Settings, StreamId, StreamRef,
 };
 use mcp_event_store_postgres::PostgresBackend;
+use mcp_event_store_test_servers::Postgres;
 use tokio::time::Instant;
 use url::Url;
 
@@ -73,12 +74,32 @@ async fn appender(engine: Arc<Engine<PostgresBackend>>) {
     }
 }
 
-async fn deleter(engine: Arc<Engine<PostgresBackend>>) {
+/// Makes requests in sessions that others use too, each a stream of its own.
+async fn requester(engine: Arc<Engine<PostgresBackend>>) {
+    let end = Instant::now() + FOR;
+    while Instant::now() < end {
+        let stream = StreamRef::in_session(any_session(), StreamId::new(fresh("request")).unwrap());
+        let last = NewEvent { completes_stream: true, ..event("x") };
+        for event in [NewEvent::priming(None), event("x"), last] {
+            match engine.store_event(&stream, event).await {
+                Ok(_) => {}
+                // Its session was deleted, or it was and began anew.
+                Err(error) => {
+                    assert!(is_expected(&error), "{error:?}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Deletes streams and, `rarity` times as rarely, sessions; stores and uses records, and renews.
+async fn deleter(engine: Arc<Engine<PostgresBackend>>, rarity: u8) {
     let end = Instant::now() + FOR;
     while Instant::now() < end {
         match draw(5) {
-            // A deleted session refuses appends for a while.
-            0 if draw(8) == 0 => drop(engine.delete_session(&any_session()).await.unwrap()),
+            // It refuses appends for a while.
+            0 if draw(rarity) == 0 => drop(engine.delete_session(&any_session()).await.unwrap()),
             1 => drop(engine.delete_stream(&any_stream()).await.unwrap()),
             2 => {
                 let stored = engine.store(&any_session(), Message::parse("{}").unwrap()).await;
@@ -110,10 +131,12 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn create() -> Self {
-        let admin = Scope::shared().await;
+        Self::create_on(Scope::shared().await).await
+    }
+
+    async fn create_on(admin: Scope) -> Self {
         let name = fresh("crossing");
         admin.run(format!("CREATE DATABASE {name}")).await;
-        admin.run(format!("ALTER DATABASE {name} SET track_functions = 'pl'")).await;
         let mut url = Url::parse(&admin.url).unwrap();
         url.set_path(&name);
         Self { admin, name, scope: Scope::on(url.as_str()) }
@@ -143,8 +166,8 @@ async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
         for _ in 0..24 {
             tasks.spawn(appender(engine.clone()));
         }
-        tasks.spawn(deleter(engine.clone()));
-        tasks.spawn(deleter(engine.clone()));
+        tasks.spawn(deleter(engine.clone(), 8));
+        tasks.spawn(deleter(engine.clone(), 8));
         tasks.spawn(sweeper(engine.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
@@ -154,8 +177,40 @@ async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
     for engine in engines {
         engine.close().await.unwrap();
     }
-    let often = async || calls(scope).await.iter().all(|calls| *calls > 50);
-    eventually(Duration::from_secs(10), "batches go each way", often).await;
+    database.drop_without_deadlocks().await;
+}
+
+/// Mostly without a look-up, and all the same in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn crossing_beginnings_and_ends_never_deadlock() {
+    let server = Postgres::own(&[("track_functions", "pl")]).await.unwrap();
+    let database = Database::create_on(Scope::on(server.url())).await;
+    let scope = &database.scope;
+    let engines = [
+        scope.engine_with(settings(), &Clock::system()).await,
+        scope.engine_with(settings(), &Clock::system()).await,
+    ];
+    let mut tasks = tokio::task::JoinSet::new();
+    for engine in &engines {
+        for _ in 0..24 {
+            tasks.spawn(requester(engine.clone()));
+        }
+        tasks.spawn(deleter(engine.clone(), 250));
+        tasks.spawn(sweeper(engine.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    compare(scope).await;
+    for engine in engines {
+        engine.close().await.unwrap();
+    }
+    // What `start` would not do, `append` did.
+    let stored = async || {
+        let [append, _, start] = calls(scope).await;
+        start > append + 50
+    };
+    eventually(Duration::from_secs(10), "streams began without a look-up", stored).await;
     database.drop_without_deadlocks().await;
 }
 
