@@ -11,8 +11,7 @@ use crate::common::{command, event, open, open_with, options, stream, text, word
 
 /// The rules in the guide, which this test holds to it.
 fn rules() -> Vec<String> {
-    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/redis.md"));
-    let guide = guide.unwrap();
+    let guide = include_str!("../../../docs/redis.md");
     let line = guide.lines().find(|line| line.starts_with("ACL SETUSER mcp "));
     let start = line.expect("the guide's `ACL SETUSER mcp`");
     let block = guide[guide.find(start).unwrap()..].split("```").next().unwrap();

@@ -13,7 +13,7 @@ use std::process::Command;
 use mcp_event_store_compliance::CHECKS;
 use mcp_event_store_test_servers::{Postgres, Redis};
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+const README: &str = "../README.md";
 const BEGIN: &str = "<!-- support: begin -->\n";
 const END: &str = "<!-- support: end -->\n";
 
