@@ -40,11 +40,7 @@ impl Appender<'_> {
         let left = groups.iter().zip(&answers).filter(|(_, answer)| answer.is_none());
         let left: Vec<_> = left.map(|(group, _)| *group).collect();
         let mut rest = self.append_rest(&left).await.into_iter();
-        let answer = |answer: Answer| match answer {
-            Some(answer) => answer.map(|(_, appended)| appended),
-            None => rest.next().unwrap_or_else(missing),
-        };
-        Ok(answers.into_iter().map(answer).collect())
+        Ok(tell(answers, || rest.next().unwrap_or_else(missing)))
     }
 
     /// Commits groups beside which others are stored already: an error is theirs alone.
@@ -70,11 +66,7 @@ impl Appender<'_> {
         }
         let answers = self.send(&batch::append(groups, self.terms())).await?;
         self.note(groups.iter().zip(&answers));
-        let answer = |answer: Answer| match answer {
-            Some(answer) => answer.map(|(_, appended)| appended),
-            None => missing(),
-        };
-        Ok(answers.into_iter().map(answer).collect())
+        Ok(tell(answers, missing))
     }
 
     /// Remembers where streams are that may go on.
@@ -109,6 +101,18 @@ impl Appender<'_> {
         }
         Ok(answers)
     }
+}
+
+/// What the callers are told; `otherwise` of a group without an answer.
+fn tell(
+    answers: Vec<Answer>,
+    mut otherwise: impl FnMut() -> Result<Appended>,
+) -> Vec<Result<Appended>> {
+    let tell = |answer: Answer| match answer {
+        Some(answer) => answer.map(|(_, appended)| appended),
+        None => otherwise(),
+    };
+    answers.into_iter().map(tell).collect()
 }
 
 fn missing() -> Result<Appended> {

@@ -11,11 +11,11 @@ use mcp_event_store_core::{
 };
 use mcp_event_store_postgres::PostgresBackend;
 use mcp_event_store_test_servers::Postgres;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
 use crate::accounting::compare;
-use crate::extending::calls;
 use crate::scope::{Scope, event, eventually, fresh};
 
 const FOR: Duration = Duration::from_secs(5);
@@ -153,22 +153,20 @@ impl Database {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
-    let database = Database::create().await;
-    let scope = &database.scope;
-    let engines = [
-        scope.engine_with(settings(), &Clock::system()).await,
-        scope.engine_with(settings(), &Clock::system()).await,
-    ];
-    let mut tasks = tokio::task::JoinSet::new();
+/// Opens instances of a store, lets each do what `start` gives it, all at once, and compares what
+/// is left.
+async fn cross(
+    scope: &Scope,
+    instances: usize,
+    start: impl Fn(&mut JoinSet<()>, &Arc<Engine<PostgresBackend>>),
+) {
+    let mut tasks = JoinSet::new();
+    let mut engines = Vec::new();
+    for _ in 0..instances {
+        engines.push(scope.engine_with(settings(), &Clock::system()).await);
+    }
     for engine in &engines {
-        for _ in 0..24 {
-            tasks.spawn(appender(engine.clone()));
-        }
-        tasks.spawn(deleter(engine.clone(), 8));
-        tasks.spawn(deleter(engine.clone(), 8));
-        tasks.spawn(sweeper(engine.clone()));
+        start(&mut tasks, engine);
     }
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
@@ -177,6 +175,20 @@ async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
     for engine in engines {
         engine.close().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
+    let database = Database::create().await;
+    cross(&database.scope, 2, |tasks, engine| {
+        for _ in 0..24 {
+            tasks.spawn(appender(engine.clone()));
+        }
+        tasks.spawn(deleter(engine.clone(), 8));
+        tasks.spawn(deleter(engine.clone(), 8));
+        tasks.spawn(sweeper(engine.clone()));
+    })
+    .await;
     database.drop_without_deadlocks().await;
 }
 
@@ -185,29 +197,17 @@ async fn crossing_batches_deletions_and_sweeps_never_deadlock() {
 async fn crossing_beginnings_and_ends_never_deadlock() {
     let server = Postgres::own(&[("track_functions", "pl")]).await.unwrap();
     let database = Database::create_on(Scope::on(server.url())).await;
-    let scope = &database.scope;
-    let engines = [
-        scope.engine_with(settings(), &Clock::system()).await,
-        scope.engine_with(settings(), &Clock::system()).await,
-    ];
-    let mut tasks = tokio::task::JoinSet::new();
-    for engine in &engines {
+    cross(&database.scope, 2, |tasks, engine| {
         for _ in 0..24 {
             tasks.spawn(requester(engine.clone()));
         }
         tasks.spawn(deleter(engine.clone(), 250));
         tasks.spawn(sweeper(engine.clone()));
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
-    compare(scope).await;
-    for engine in engines {
-        engine.close().await.unwrap();
-    }
+    })
+    .await;
     // What `start` would not do, `append` did.
     let stored = async || {
-        let [append, _, start] = calls(scope).await;
+        let [append, _, start] = database.scope.calls().await;
         start > append + 50
     };
     eventually(Duration::from_secs(10), "streams began without a look-up", stored).await;
@@ -219,11 +219,7 @@ async fn crossing_beginnings_and_ends_never_deadlock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn session_less_streams_that_are_created_at_once_stay_whole() {
     let database = Database::create().await;
-    let scope = &database.scope;
-    let mut tasks = tokio::task::JoinSet::new();
-    let mut engines = Vec::new();
-    for _ in 0..3 {
-        let engine = scope.engine_with(settings(), &Clock::system()).await;
+    cross(&database.scope, 3, |tasks, engine| {
         for _ in 0..8 {
             let engine = engine.clone();
             tasks.spawn(async move {
@@ -238,14 +234,7 @@ async fn session_less_streams_that_are_created_at_once_stay_whole() {
                 }
             });
         }
-        engines.push(engine);
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
-    compare(scope).await;
-    for engine in engines {
-        engine.close().await.unwrap();
-    }
+    })
+    .await;
     database.drop_without_deadlocks().await;
 }

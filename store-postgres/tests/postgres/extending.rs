@@ -57,18 +57,6 @@ fn end() -> PendingEvent {
     PendingEvent { completes_stream: true, ..event() }
 }
 
-/// How often `append`, which looks streams up, `extend` and `start` were called.
-pub(crate) async fn calls(scope: &Scope) -> [i64; 3] {
-    let calls = ["append", "extend", "start"].map(|function| {
-        format!(
-            "(SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_user_functions
-              WHERE schemaname = '{}' AND funcname = '{function}')",
-            scope.schema()
-        )
-    });
-    scope.integers(format!("SELECT {}", calls.join(", "))).await[0].as_slice().try_into().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn known_streams_are_extended_without_a_look_up() {
     let server = Postgres::own(&[("track_functions", "pl")]).await.unwrap();
@@ -100,7 +88,7 @@ async fn known_streams_are_extended_without_a_look_up() {
     // A connection reports its counts when it ends.
     eventually(Duration::from_secs(10), "calls are counted", async || {
         // Of `extend`, five by themselves, and one each out of `append` and `start`.
-        calls(&scope).await == [4, 7, 1]
+        scope.calls().await == [4, 7, 1]
     })
     .await;
     scope.tear_down().await;
@@ -208,7 +196,7 @@ async fn streams_begin_and_end_without_a_look_up() {
     backend.close().await.unwrap();
     // No session's lock orders the beginning of a session-less stream. Each of the last two batches
     // has a known stream.
-    let counted = async || calls(&scope).await == [1, 2, 3];
+    let counted = async || scope.calls().await == [1, 2, 3];
     eventually(Duration::from_secs(10), "calls are counted", counted).await;
     scope.tear_down().await;
 }
@@ -292,7 +280,7 @@ async fn where_something_is_otherwise_the_whole_batch_is_looked_up() {
     other.close().await.unwrap();
     // Each but the other instance's end begins with `start`; `append` follows where that will not do.
     // Both leave what is known and live to `extend`.
-    let counted = async || calls(&scope).await == [10, 8, 18];
+    let counted = async || scope.calls().await == [10, 8, 18];
     eventually(Duration::from_secs(10), "calls are counted", counted).await;
     scope.tear_down().await;
 }

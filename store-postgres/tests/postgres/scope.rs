@@ -81,6 +81,20 @@ impl Scope {
         self.rows(sql).await.iter().map(integers).collect()
     }
 
+    /// How often `append`, which looks streams up, `extend` and `start` were called, on a server that
+    /// tracks functions and so far as connections have reported it.
+    pub(crate) async fn calls(&self) -> [i64; 3] {
+        let calls = ["append", "extend", "start"].map(|function| {
+            format!(
+                "(SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_user_functions
+                  WHERE schemaname = '{}' AND funcname = '{function}')",
+                self.schema()
+            )
+        });
+        let counts = self.integers(format!("SELECT {}", calls.join(", "))).await;
+        counts[0].as_slice().try_into().unwrap()
+    }
+
     /// Removes the schema. A test that fails leaves it to be looked into.
     pub(crate) async fn tear_down(self) {
         self.run(format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.schema())).await;
