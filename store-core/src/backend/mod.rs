@@ -131,8 +131,8 @@ pub trait Backend: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(SessionId, u64)>>;
 
-    /// Removes what still is as the sweep saw it; answers how many events each removal took,
-    /// `None` where it did not apply any more.
+    /// Removes what still is as the sweep saw it, each removal of another stream; answers how many
+    /// events each took, `None` where it did not apply any more.
     async fn remove(&self, removals: &[Removal]) -> Result<Vec<Option<u64>>>;
 
     /// Frees at most `max_events` rows of removed events; answers how many, 0 when none is left.

@@ -35,13 +35,16 @@ BEGIN
             (SELECT x.id FROM {streams} x WHERE x.state = 1 AND (x.since, x.id) > (p_at, p_id)
                 ORDER BY x.since, x.id LIMIT p_limit))
         ORDER BY s.since, s.id LIMIT p_limit;
+    -- By the session's index, however few of all streams its own are.
     WHEN 'of session' THEN
-        RETURN QUERY SELECT s.active_at, s.id, row_to_json(s)::text FROM {streams} s
-        WHERE s.session = p_session AND s.state < 2 AND (s.active_at, s.id) > (p_at, p_id)
+        RETURN QUERY WITH s AS MATERIALIZED (SELECT * FROM {streams} x WHERE x.session = p_session)
+        SELECT s.active_at, s.id, row_to_json(s)::text FROM s
+        WHERE s.state < 2 AND (s.active_at, s.id) > (p_at, p_id)
         ORDER BY s.active_at, s.id LIMIT p_limit;
     WHEN 'tombstones of' THEN
-        RETURN QUERY SELECT s.since, s.id, row_to_json(s)::text FROM {streams} s
-        WHERE s.session = p_session AND s.state = 2 AND (s.since, s.id) > (p_at, p_id)
+        RETURN QUERY WITH s AS MATERIALIZED (SELECT * FROM {streams} x WHERE x.session = p_session)
+        SELECT s.since, s.id, row_to_json(s)::text FROM s
+        WHERE s.state = 2 AND (s.since, s.id) > (p_at, p_id)
         ORDER BY s.since, s.id LIMIT p_limit;
     END CASE;
 END
@@ -101,8 +104,9 @@ BEGIN
 END
 $body$;
 
--- Applies the removals that still fit: 'prefix' up to p_through, 'whole' at p_at, 'tombstone'.
--- Answers for each how many events it took, NULL where it did not fit, and the stream's name.
+-- Applies the removals that still fit, each of another stream: 'prefix' up to p_through, 'whole' at
+-- p_at, 'tombstone'. Answers for each how many events it took, NULL where it did not fit, and the
+-- stream's name.
 CREATE FUNCTION {remove} (
     p_key bytea[], p_what text[], p_through bigint[], p_at bigint[], p_last_seq bigint[],
     p_active_at bigint[], p_sync text
@@ -110,104 +114,79 @@ CREATE FUNCTION {remove} (
 RETURNS TABLE (o_events bigint, o_session text, o_name text)
 LANGUAGE plpgsql {settings} AS $body$
 DECLARE
-    r record;
-    s {streams};
     v_sessions text[];
-    v_end record;
-    v_next bigint;
-    v_gone record;
-    v_rows bigint;
-    v_open bigint;
-    v_bytes bigint;
-    v_booked bigint;
-    v_fits boolean;
-    v_streams bigint := 0;
-    v_tombstones bigint := 0;
-    v_events bigint := 0;
-    v_all_bytes bigint := 0;
-    v_changed boolean := false;
+    -- Columns by removal, and what is gone all told.
+    v_done record;
 BEGIN
     PERFORM {commit_as}(p_sync);
     v_sessions := ARRAY(
-        SELECT DISTINCT x.session FROM {streams} x WHERE x.key = ANY (p_key) AND x.session <> '');
+        SELECT DISTINCT s.session FROM {streams} s WHERE s.key = ANY (p_key) AND s.session <> '');
     PERFORM 1 FROM {sessions} x WHERE x.id = ANY (v_sessions) ORDER BY x.id FOR NO KEY UPDATE;
-    PERFORM 1 FROM {streams} x WHERE x.key = ANY (p_key) ORDER BY x.id FOR UPDATE;
-    FOR r IN
-        SELECT * FROM unnest(p_key, p_what, p_through, p_at, p_last_seq, p_active_at)
-            WITH ORDINALITY AS w (key, what, through, at, last_seq, active_at, n)
-        ORDER BY w.n
-    LOOP
-        o_events := NULL;
-        o_session := NULL;
-        o_name := NULL;
-        SELECT * INTO s FROM {streams} x WHERE x.key = r.key;
-        v_fits := FOUND;
-        IF v_fits AND r.what <> 'prefix' THEN
-            v_fits := s.last_seq = r.last_seq AND s.active_at = r.active_at
-                AND (r.what = 'tombstone' OR s.state < 2);
-        ELSIF v_fits THEN
-            SELECT e.tag, e.running_bytes INTO v_end FROM {events} e
-            WHERE e.stream = s.id AND e.seq = r.through
-                AND r.through BETWEEN s.first_seq AND s.last_seq;
-            v_fits := FOUND;
-        END IF;
-        IF NOT v_fits THEN
-            RETURN NEXT;
-            CONTINUE;
-        END IF;
+    PERFORM 1 FROM {streams} s WHERE s.key = ANY (p_key) ORDER BY s.id FOR UPDATE;
 
-        v_rows := 0;
-        v_open := 0;
-        IF r.what = 'prefix' THEN
-            v_next := (
-                SELECT e.stored_at FROM {events} e WHERE e.stream = s.id AND e.seq = r.through + 1);
-            UPDATE {streams} x SET
-                first_seq = r.through + 1, removed_tag = v_end.tag,
-                removed_bytes = v_end.running_bytes, oldest_at = v_next
-            WHERE x.id = s.id;
-            INSERT INTO {garbage} (stream, below) VALUES (s.id, r.through + 1);
-            o_events := r.through + 1 - s.first_seq;
-            v_bytes := s.removed_bytes - v_end.running_bytes;
-            v_booked := v_bytes;
-        ELSIF r.what = 'whole' THEN
-            o_events := s.last_seq + 1 - s.first_seq;
-            v_bytes := s.removed_bytes - s.total_bytes;
-            v_booked := v_bytes;
-            v_open := CASE s.state WHEN 0 THEN -1 ELSE 0 END;
-            v_streams := v_streams - 1;
-            v_tombstones := v_tombstones + 1;
-            UPDATE {streams} x SET
-                first_seq = x.last_seq + 1, removed_tag = x.last_tag,
-                removed_bytes = x.total_bytes, oldest_at = NULL, expired_at = r.at, since = r.at
-            WHERE x.id = s.id;
-            IF o_events > 0 THEN
-                INSERT INTO {garbage} (stream, below) VALUES (s.id, s.last_seq + 1);
-            END IF;
-        ELSE
-            v_gone := {drop_streams}(ARRAY[s.id]);
-            o_events := v_gone.o_events;
-            v_bytes := - v_gone.o_bytes;
-            v_booked := - v_gone.o_booked;
-            v_rows := - v_gone.o_rows;
-            v_open := - v_gone.o_open;
-            v_streams := v_streams - v_gone.o_streams;
-            v_tombstones := v_tombstones - v_gone.o_tombstones;
-        END IF;
-        v_events := v_events - o_events;
-        v_all_bytes := v_all_bytes + v_bytes;
-        v_changed := true;
+    WITH asked AS (
+        SELECT w.n, w.what, w.at, s.id, s.session, s.name, s.state, s.first_seq, s.removed_bytes,
+            s.booked_bytes, s.own_bytes,
+            -- The last event that is taken: that of a prefix, or of the stream.
+            coalesce(e.seq, s.last_seq) AS through, coalesce(e.tag, s.last_tag) AS tag,
+            coalesce(e.running_bytes, s.total_bytes) AS running_bytes, rest.stored_at AS oldest_at,
+            coalesce(CASE w.what
+                WHEN 'prefix' THEN e.seq IS NOT NULL
+                ELSE s.last_seq = w.last_seq AND s.active_at = w.active_at
+                    AND (w.what = 'tombstone' OR s.state < 2) END, false) AS fits
+        FROM unnest(p_key, p_what, p_through, p_at, p_last_seq, p_active_at)
+            WITH ORDINALITY AS w (key, what, through, at, last_seq, active_at, n)
+        LEFT JOIN {streams} s ON s.key = w.key
+        LEFT JOIN {events} e ON e.stream = s.id AND e.seq = w.through
+            AND w.through BETWEEN s.first_seq AND s.last_seq
+        LEFT JOIN {events} rest ON rest.stream = s.id AND rest.seq = w.through + 1),
+    -- With what each takes from the sums of its session and of everything.
+    fitting AS (
+        SELECT a.*, a.through + 1 - a.first_seq AS events,
+            a.running_bytes - a.removed_bytes AS bytes,
+            CASE WHEN a.what <> 'prefix' AND a.state = 0 THEN 1 ELSE 0 END AS open,
+            CASE WHEN a.what <> 'prefix' AND a.state < 2 THEN 1 ELSE 0 END AS streams
+        FROM asked a WHERE a.fits),
+    shortened AS (
+        UPDATE {streams} s SET
+            first_seq = f.through + 1, removed_tag = f.tag, removed_bytes = f.running_bytes,
+            oldest_at = f.oldest_at, expired_at = coalesce(f.at, s.expired_at),
+            since = coalesce(f.at, s.since)
+        FROM fitting f WHERE s.id = f.id AND f.what <> 'tombstone'),
+    dropped AS (
+        DELETE FROM {streams} s USING fitting f WHERE s.id = f.id AND f.what = 'tombstone'),
+    queued AS (
+        INSERT INTO {garbage} (stream, below)
+        SELECT f.id, f.through + 1 FROM fitting f WHERE f.events > 0),
+    shared AS (
         UPDATE {sessions} x SET
-            bytes = x.bytes + v_booked, streams = x.streams + v_rows,
-            open_streams = x.open_streams + v_open
-        WHERE x.id = s.session;
-        o_session := s.session;
-        o_name := s.name;
-        RETURN NEXT;
-    END LOOP;
-    IF v_changed THEN
+            bytes = x.bytes - c.bytes, streams = x.streams - c.rows,
+            open_streams = x.open_streams - c.open
+        FROM (
+            SELECT f.session, sum(f.open) AS open, count(*) FILTER (WHERE f.what = 'tombstone') AS rows,
+                sum(CASE f.what
+                    WHEN 'tombstone' THEN f.booked_bytes - f.removed_bytes + f.own_bytes
+                    ELSE f.bytes END)::bigint AS bytes
+            FROM fitting f GROUP BY f.session) c
+        WHERE x.id = c.session),
+    gone AS (
+        SELECT sum(f.streams) AS streams, sum(f.events)::bigint AS events,
+            sum(CASE f.what WHEN 'whole' THEN -1 WHEN 'tombstone' THEN 1 - f.streams ELSE 0 END)
+                AS tombstones,
+            sum(f.bytes + CASE f.what WHEN 'tombstone' THEN f.own_bytes ELSE 0 END)::bigint AS bytes
+        FROM fitting f),
+    answer AS (
+        SELECT array_agg(CASE WHEN a.fits THEN a.through + 1 - a.first_seq END ORDER BY a.n) AS events,
+            array_agg(a.session ORDER BY a.n) AS session, array_agg(a.name ORDER BY a.n) AS name
+        FROM asked a)
+    SELECT answer.events AS took, answer.session, answer.name, gone.* INTO v_done FROM answer, gone;
+
+    IF v_done.events IS NOT NULL THEN
         PERFORM {forget_empty}(v_sessions);
-        PERFORM {add_totals}(v_streams, v_tombstones, v_events, v_all_bytes, 0);
+        PERFORM {add_totals}(
+            - v_done.streams, - v_done.tombstones, - v_done.events, - v_done.bytes, 0);
     END IF;
+    RETURN QUERY SELECT * FROM unnest(v_done.took, v_done.session, v_done.name);
 END
 $body$;
 
@@ -216,31 +195,31 @@ $body$;
 CREATE FUNCTION {reclaim} (p_max bigint) RETURNS bigint
 LANGUAGE plpgsql {settings} AS $body$
 DECLARE
-    r record;
-    v_freed bigint := 0;
-    v_now_freed bigint;
-    v_empty bigint[];
+    v_ids bigint[];
+    v_streams bigint[];
+    v_below bigint[];
+    v_freed bigint;
+    v_done bigint;
 BEGIN
     -- A crash may bring rows back as garbage, but nothing else.
     PERFORM {commit_as}('off');
     LOOP
-        v_empty := '{}';
-        FOR r IN
+        SELECT array_agg(g.id), array_agg(g.stream), array_agg(g.below)
+        INTO v_ids, v_streams, v_below
+        FROM (
             SELECT x.id, x.stream, x.below FROM {garbage} x
-            ORDER BY x.id LIMIT 256 FOR UPDATE SKIP LOCKED
-        LOOP
-            EXIT WHEN v_freed >= p_max;
-            DELETE FROM {events} e WHERE e.ctid = ANY (ARRAY(
+            ORDER BY x.id LIMIT 256 FOR UPDATE SKIP LOCKED) g;
+        DELETE FROM {events} e WHERE e.ctid = ANY (ARRAY(
+            SELECT y.ctid FROM unnest(v_streams, v_below) AS g (stream, below)
+            CROSS JOIN LATERAL (
                 SELECT y.ctid FROM {events} y
-                WHERE y.stream = r.stream AND y.seq < r.below
-                ORDER BY y.seq LIMIT p_max - v_freed));
-            GET DIAGNOSTICS v_now_freed = ROW_COUNT;
-            v_freed := v_freed + v_now_freed;
-            EXIT WHEN v_freed >= p_max;
-            v_empty := v_empty || r.id;
-        END LOOP;
-        DELETE FROM {garbage} x WHERE x.id = ANY (v_empty);
-        EXIT WHEN v_freed > 0 OR cardinality(v_empty) = 0;
+                WHERE y.stream = g.stream AND y.seq < g.below ORDER BY y.seq LIMIT p_max) y
+            LIMIT p_max));
+        GET DIAGNOSTICS v_freed = ROW_COUNT;
+        DELETE FROM {garbage} x WHERE x.id = ANY (v_ids) AND NOT EXISTS (
+            SELECT FROM {events} y WHERE y.stream = x.stream AND y.seq < x.below);
+        GET DIAGNOSTICS v_done = ROW_COUNT;
+        EXIT WHEN v_freed > 0 OR v_done = 0;
     END LOOP;
     RETURN v_freed;
 END

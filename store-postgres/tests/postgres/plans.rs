@@ -24,7 +24,8 @@ const SESSIONS: i64 = 50;
 
 async fn fill(scope: &Scope) {
     let rows = scope.sql(&format!(
-        "INSERT INTO @sessions (id, record, used_at, listed_at, bytes, streams, open_streams)
+        "SET auto_explain.log_min_duration = -1;
+         INSERT INTO @sessions (id, record, used_at, listed_at, bytes, streams, open_streams)
          SELECT 's' || i, '{{}}', 1e12, 1e12, 400 * 900, 400, 400 FROM generate_series(1, {SESSIONS}) i;
          INSERT INTO @streams (first_seq, last_seq, last_tag, total_bytes, own_bytes, oldest_at,
              newest_at, active_at, since, complete, expired_at, key, session, name)
@@ -136,6 +137,8 @@ async fn no_operation_scans_a_growing_table() {
         ("auto_explain.log_timing", "off"),
         ("auto_explain.log_nested_statements", "on"),
         ("logging_collector", "on"),
+        // One file, of which nothing is missed.
+        ("log_rotation_size", "0"),
         ("autovacuum", "off"),
     ]);
     let server = server.await.unwrap();
@@ -154,19 +157,22 @@ async fn no_operation_scans_a_growing_table() {
     read(&Scope { url: scope.url.clone(), options }, &stream("s9", "n8")).await;
     let log = log().await;
     let log = &log[before..];
-    let mut scans = 0;
+    let (mut scans, mut wrong) = (0, Vec::new());
     for (at, line) in log.lines().enumerate() {
-        let context =
-            || log.lines().skip(at.saturating_sub(30)).take(40).collect::<Vec<_>>().join("\n");
         let growing = ["streams", "events", "sessions", "garbage"];
-        let scan = growing.iter().any(|table| line.contains(&format!("Seq Scan on {table}")));
-        assert!(!scan, "a growing table is scanned:\n{}", context());
+        let is_scan = growing.iter().any(|table| line.contains(&format!("Seq Scan on {table}")));
         let is_whole = line.contains("Function Scan on page");
-        assert!(!is_whole, "a page is put together before it is sent:\n{}", context());
-        if let Some(rows) = touched(line) {
-            assert!(rows <= TOUCHED, "{rows} rows are touched:\n{}", context());
-            scans += 1;
-        }
+        let rows = touched(line);
+        scans += i32::from(rows.is_some());
+        let what = match rows {
+            _ if is_scan => "a growing table is scanned".to_owned(),
+            _ if is_whole => "a page is put together before it is sent".to_owned(),
+            Some(rows) if rows > TOUCHED => format!("{rows} rows are touched"),
+            _ => continue,
+        };
+        let context: Vec<_> = log.lines().skip(at.saturating_sub(30)).take(40).collect();
+        wrong.push(format!("{what}:\n{}", context.join("\n")));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(scans > 100, "only {scans} scans were recorded");
 }
