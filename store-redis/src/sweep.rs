@@ -1,6 +1,7 @@
 //! What a sweep removes, frees, sums up and claims.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,11 +19,14 @@ use crate::scripts;
 /// The bucket that knows who sweeps.
 const CLAIM_BUCKET: Bucket = 0;
 
-/// Buckets in which this instance removed something that waits to be freed.
+/// Buckets in which this instance removed something that waits to be freed, and what it freed as it
+/// removed it.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
     /// Guards the set alone; nothing awaits under it.
     buckets: Mutex<BTreeSet<Bucket>>,
+    /// Events that nobody was told of yet.
+    freed: AtomicU64,
 }
 
 impl Dirty {
@@ -33,6 +37,13 @@ impl Dirty {
     fn take(&self) -> Vec<Bucket> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *buckets).into_iter().collect()
+    }
+
+    /// At most `most` of the events that were freed.
+    fn take_freed(&self, most: u64) -> u64 {
+        let take = |freed: u64| Some(freed.saturating_sub(most));
+        let freed = self.freed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        freed.unwrap_or_default().min(most)
     }
 }
 
@@ -76,12 +87,23 @@ async fn remove_at_once(
         }
         call.buckets = buckets.clone();
         let answers = array(redis.run(&call, terms).await?)?;
+        let Some((freed, answers)) = answers.split_last() else {
+            return Err(malformed("no removals"));
+        };
         if answers.len() != wanted.len() {
             return Err(malformed("missing removals"));
         }
-        for ((at, removal, _), answer) in wanted.into_iter().zip(answers) {
-            taken[at] = u64::try_from(integer(&answer)?).ok();
-            dirty.add(bucket_of_key(&removal.key));
+        let freed = unsigned(freed)?;
+        dirty.freed.fetch_add(freed, Ordering::Relaxed);
+        let mut waiting = 0;
+        for ((at, ..), answer) in wanted.iter().zip(answers) {
+            taken[*at] = u64::try_from(integer(answer)?).ok();
+            waiting += taken[*at].unwrap_or_default();
+        }
+        if waiting > freed {
+            for (_, removal, _) in &wanted {
+                dirty.add(bucket_of_key(&removal.key));
+            }
         }
     }
     Ok(taken)
@@ -116,14 +138,19 @@ pub(crate) async fn pending(
     named(redis.run_everywhere(&scripts::PENDING, buckets, names, &args, terms).await?)
 }
 
-/// Frees at most `max_events` removed events; answers how many. Looks first where this instance
-/// removed something: most often a deletion has just been there.
+/// Frees at most `max_events` removed events; answers how many, those first that were freed as they
+/// were removed. Looks first where this instance removed something: most often a deletion has just
+/// been there.
 pub(crate) async fn reclaim(
     redis: &Redis,
     max_events: u64,
     terms: &[u8],
     dirty: &Dirty,
 ) -> Result<u64> {
+    let freed = dirty.take_freed(max_events);
+    if freed > 0 {
+        return Ok(freed);
+    }
     let freed = reclaim_in(redis, &dirty.take(), max_events, terms, dirty).await?;
     if freed > 0 {
         return Ok(freed);

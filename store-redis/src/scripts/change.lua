@@ -110,10 +110,12 @@ end
 local function take_out(p, m)
   call('DEL', p .. ':m:' .. m.key)
   call('ZREM', p .. ':' .. state_of(m), m.key)
-  call('ZREM', p .. ':a', m.key)
-  call('ZREM', p .. ':l', m.key)
+  if m.oldest ~= NONE then call('ZREM', p .. ':a', m.key) end
+  if m.total - m.removed >= LARGE then call('ZREM', p .. ':l', m.key) end
   if m.waits then call('SREM', p .. ':u', m.key) end
-  if call('EXISTS', p .. ':e:' .. m.key) == 1 then call('SADD', p .. ':g', m.key) end
+  -- What was removed before is freed already, or waits.
+  local holds = m.first <= m.last and call('EXISTS', p .. ':e:' .. m.key) == 1
+  if holds then call('SADD', p .. ':g', m.key) end
 end
 
 -- Deletes a stream.
@@ -139,11 +141,20 @@ local function lose(p, session, name, key)
   call('HSET', p .. ':t', 'l', 1)
 end
 
--- StreamMeta::remove_all, and what goes with it.
+-- Events of a stream that are freed as it is removed: to note that they wait would take as long.
+local FREED_WITH_STREAM = 64
+
+-- StreamMeta::remove_all, and what goes with it. Answers how many events are freed; the others wait.
 local function remove_all(p, m)
-  if m.last + 1 == m.first then return end
+  local count, all = m.last + 1 - m.first, m.first == 1
+  if count == 0 then return 0 end
   m.removed_tag, m.removed, m.first, m.oldest = m.tag, m.total, m.last + 1, NONE
+  if all and count <= FREED_WITH_STREAM then
+    call('UNLINK', p .. ':e:' .. m.key)
+    return count
+  end
   call('SADD', p .. ':g', m.key)
+  return 0
 end
 
 -- Sets or takes back the server's own expiry, far beyond every lifetime here.

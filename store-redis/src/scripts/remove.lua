@@ -2,7 +2,9 @@
 --
 -- ARGV[2…] '>HBc16ddd' bucket (an index of KEYS), what (0 a prefix, 1 the whole stream, 2 the
 --          tombstone), key, through or expired at, last seq and last use as the sweep saw them
--- Answer   for each how many events it took, or -1 if it did not apply
+-- Answer   for each how many events it took, or -1 if it did not apply; then how many are freed
+
+local freed = 0
 
 local function prefix(p, m, through)
   if through < m.first or through > m.last then return -1 end
@@ -35,7 +37,7 @@ local function remove(p, what, key, at, last, active)
     return before.events
   end
   if m.expired ~= NONE then return -1 end
-  remove_all(p, m)
+  freed = freed + remove_all(p, m)
   m.expired = at
   settle(p, m, before)
   return before.events
@@ -46,4 +48,5 @@ for n = 2, #ARGV do
   local bucket, what, key, at, last, active = struct.unpack('>HBc16ddd', ARGV[n])
   answer[n - 1] = remove(KEYS[bucket], what, key, at, last, active)
 end
+answer[#answer + 1] = freed
 return answer
