@@ -24,9 +24,14 @@ pub(crate) fn fastest<'a>(rows: impl IntoIterator<Item = &'a Append>) -> Option<
     rows.into_iter().max_by(|a, b| a.rate.median.total_cmp(&b.rate.median))
 }
 
-/// The row of this store with that many appenders.
-pub(crate) fn ours(rows: &[Append], lanes: usize, bytes: usize) -> Option<&Append> {
-    of(rows, Contender::Store, bytes).find(|row| row.lanes == lanes)
+/// The row of this store, or of who joins callers as it does, with that many of them.
+pub(crate) fn joined(
+    rows: &[Append],
+    who: Contender,
+    lanes: usize,
+    bytes: usize,
+) -> Option<&Append> {
+    of(rows, who, bytes).find(|row| row.lanes == lanes)
 }
 
 /// The rows of a contender that stored messages of that size.
@@ -44,11 +49,6 @@ pub(crate) fn raw_limit(rows: &[Append], lanes: usize, bytes: usize) -> Option<&
     let full = full_batch(lanes);
     fastest(of(rows, Contender::Raw, bytes).filter(|row| row.rows == full))
         .or_else(|| best_raw(rows, bytes))
-}
-
-/// The bare group commit with as many callers.
-pub(crate) fn group_commit(rows: &[Append], lanes: usize, bytes: usize) -> Option<&Append> {
-    of(rows, Contender::GroupCommit, bytes).find(|row| row.lanes == lanes)
 }
 
 /// Rows of the raw commits that `lanes` appenders are measured against.
@@ -121,7 +121,8 @@ impl StoreReport {
         self.served_by(Contender::Raw).find(|row| row.clients == calls.clients)
     }
 
-    fn served_by(&self, contender: Contender) -> impl Iterator<Item = &EndToEnd> {
+    /// The servers of one contender, by their numbers of clients.
+    pub(crate) fn served_by(&self, contender: Contender) -> impl Iterator<Item = &EndToEnd> {
         self.end_to_end.iter().filter(move |row| row.contender == contender)
     }
 }

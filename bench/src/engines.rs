@@ -13,7 +13,13 @@ mod rocksdb;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use async_trait::async_trait;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use mcp_event_store::SessionId;
+use mcp_event_store::StreamRef;
 
 use crate::messages::Messages;
 
@@ -52,8 +58,29 @@ pub(crate) trait Raw: Send + Sync {
     /// A connection of its own.
     async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>>;
 
+    /// One with `streams` streams of its own, of each of which it also keeps a row: where it ends, since
+    /// when, and its bytes. Each commit changes those of the streams that its events are of.
+    async fn keeper(&self, messages: Messages, streams: u64)
+    -> anyhow::Result<Box<dyn Connection>>;
+
     /// Stores a stream of `events` events, and answers how to read it.
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>>;
+
+    /// Reads what the benchmark's store of that name has stored, which must be closed. `None` where
+    /// that is not measured.
+    async fn reader(&self, _store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
+        Ok(None)
+    }
+
+    /// A keeper beside `streams` streams of two events each, whose commits are of streams from all
+    /// over. `None` where that is not measured.
+    async fn keeper_among(
+        &self,
+        _messages: Messages,
+        _streams: u64,
+    ) -> anyhow::Result<Option<Box<dyn Connection>>> {
+        Ok(None)
+    }
 }
 
 /// A connection that stores rows.
@@ -68,6 +95,49 @@ pub(crate) trait Connection: Send {
 pub(crate) trait Scan: Send {
     /// Reads it, and answers how many events and bytes of messages it holds.
     async fn scan(&mut self) -> anyhow::Result<(u64, u64)>;
+}
+
+/// Streams of connections that keep no rows of them.
+const STREAMS: u64 = 64;
+
+/// Where the next event goes: streams take turns, as from as many appenders.
+#[derive(Clone)]
+struct Turns {
+    /// The number of the first of them.
+    first: u64,
+    streams: u64,
+    dealt: Arc<AtomicU64>,
+}
+
+impl Turns {
+    /// The turns of streams that all connections without streams of their own share.
+    fn shared() -> Self {
+        Self { first: 0, streams: STREAMS, dealt: Arc::default() }
+    }
+
+    /// Turns of `streams` streams that no other connection of the run has.
+    fn of_its_own(streams: u64) -> Self {
+        /// Above those that are shared, and those that are scanned.
+        static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
+        let first = NEXT.fetch_add(streams, Ordering::Relaxed);
+        Self { first, streams, dealt: Arc::default() }
+    }
+
+    /// A stream, and the sequence of its next event.
+    fn next(&self) -> (u64, u64) {
+        let dealt = self.dealt.fetch_add(1, Ordering::Relaxed);
+        (self.first + dealt % self.streams, dealt / self.streams)
+    }
+}
+
+/// Reads a store's own rows by nothing but the engine's driver.
+#[async_trait]
+pub(crate) trait Reader: Send {
+    /// The number under which a stream's events are stored.
+    async fn number(&mut self, stream: &StreamRef) -> anyhow::Result<u128>;
+
+    /// Reads up to `most` events of a stream after the one with sequence `after`; answers how many.
+    async fn read(&mut self, number: u128, after: u64, most: u64) -> anyhow::Result<u64>;
 }
 
 /// The engine that `url` names, ready to be measured.
@@ -114,6 +184,12 @@ pub(crate) fn with_query(url: &str, key: &str, value: &str) -> String {
     let mut pairs: Vec<String> = others.map(str::to_owned).collect();
     pairs.push(format!("{key}={value}"));
     format!("{base}?{}", pairs.join("&"))
+}
+
+/// The names under which SQL stores have a stream: its session's, or '', and its own.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn names(stream: &StreamRef) -> (&str, &str) {
+    (stream.session.as_ref().map_or("", SessionId::as_str), stream.stream.as_str())
 }
 
 /// A name that nothing else has: what a run stores on a shared server is its own.

@@ -2,9 +2,9 @@
 //!
 //! Each measurement lets contenders take turns in one run, so that a noisy machine hits all alike:
 //! this store, the **raw limit** of the same engine (same rows, same durability, driven as fast as
-//! it goes), a **bare group commit** (the same engine behind a mere queue of callers), and a **naive
-//! store** that commits each event by itself. Read the ratios; the absolute
-//! figures are those of one machine.
+//! it goes), **bare group commits** (the same engine behind a mere queue of callers, with and without
+//! a row for each stream), and a **naive store** that commits each event by itself. Read the ratios; the
+//! absolute figures are those of one machine.
 //!
 //! Nothing is measured in the store that a URL names: the benchmark makes its own files, schema or
 //! keys beside it, and removes them when it ends.

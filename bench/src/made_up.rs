@@ -80,6 +80,8 @@ pub(crate) fn appends(message_bytes: usize, limit: f64) -> Vec<Append> {
         row(Contender::Raw, 1, 512, 1.25, 10_000.0),
         row(Contender::GroupCommit, 64, 1, 0.9, 1400.0),
         row(Contender::GroupCommit, 1024, 1, 1.2, 16_000.0),
+        row(Contender::Keeper, 1, 1, 0.09, 225.0),
+        row(Contender::Keeper, 64, 1, 0.85, 1450.0),
         row(Contender::Naive, 1, 1, 0.1, 200.0),
         row(Contender::Naive, 64, 1, 0.15, 9000.0),
     ]
@@ -111,6 +113,8 @@ fn growth(axis: Axis) -> impl Iterator<Item = Growth> {
             append_us: around(25.0 * share),
             lone_us: around(250.0 * share),
             replay_us: around(4.0 * share),
+            raw_read_us: around(3.0 * share),
+            raw_append_us: around(20.0 * share),
         }
     })
 }

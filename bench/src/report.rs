@@ -101,6 +101,9 @@ pub enum Contender {
     /// The engine by itself behind the least that joins callers into commits: each of them waits
     /// for its own row, and connections commit what waits.
     GroupCommit,
+    /// The same, which also keeps a row for each stream: the least of a store that has to know where
+    /// its streams end. It decides nothing, refuses nothing, and knows no sessions.
+    Keeper,
     /// One commit an event, as a simple store would do it.
     Naive,
     /// End to end: a server with the store in memory, which shows what is left of the distance
@@ -228,6 +231,14 @@ pub struct Growth {
     pub lone_us: Spread,
     /// Time for an event of a replay of 100 events, in microseconds.
     pub replay_us: Spread,
+    /// Time for an event when the same events are read by nothing but the engine's driver, in
+    /// microseconds. Zero where it was not measured.
+    #[serde(default)]
+    pub raw_read_us: Spread,
+    /// Time for an event of raw commits of 64, each with its stream's row, beside as many streams, in
+    /// microseconds. Zero where it was not measured.
+    #[serde(default)]
+    pub raw_append_us: Spread,
 }
 
 /// Tool calls to a whole server.

@@ -19,8 +19,9 @@ use output::Output;
 ///
 /// In each measurement contenders take turns: this store; the raw limit, which is the same database
 /// driven as fast as it goes with the same rows and the same durability; a bare group commit, which
-/// is that database behind a mere queue, with as many callers as the store; and a naive store, which
-/// commits each event by itself. Read the ratios between them: a busy machine slows all alike, while
+/// is that database behind a mere queue, with as many callers as the store; the same with a row for
+/// each stream, which is the least that a store has to keep; and a naive store, which commits each
+/// event by itself. Read the ratios between them: a busy machine slows all alike, while
 /// the absolute figures are only that machine's.
 #[derive(clap::Args)]
 #[command(

@@ -155,7 +155,8 @@ mod complete {
         assert!(!store.engine.is_empty());
         let ours_and_raw = [Contender::Store, Contender::Raw];
         let with_group_commit = [Contender::Store, Contender::Raw, Contender::GroupCommit];
-        contenders(&with_group_commit, store.appends.iter().map(append));
+        let with_keeper = [&with_group_commit[..], &[Contender::Keeper]].concat();
+        contenders(&with_keeper, store.appends.iter().map(append));
         contenders(&with_group_commit, store.requests.iter().map(append));
         contenders(&ours_and_raw, store.replays.iter().map(replay));
         let with_memory = [Contender::Store, Contender::Memory, Contender::Raw];
@@ -165,6 +166,9 @@ mod complete {
         all(&store.growth, |growth: &Growth| {
             [growth.append_us, growth.lone_us, growth.replay_us].into_iter().all(positive)
         });
+        // Redis grows as it should, and is not set against itself.
+        let has_raw = backend != "redis";
+        all(&store.growth, |growth: &Growth| positive(growth.raw_read_us) == has_raw);
         let sweep: &Sweep = store.sweep.as_ref().unwrap();
         assert!([sweep.rate, sweep.quiet_rate, sweep.sweeping_rate].into_iter().all(positive));
         let memory: &Memory = store.memory.as_ref().unwrap();

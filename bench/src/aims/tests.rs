@@ -24,8 +24,8 @@ fn a_figure_at_its_bound_is_met_and_one_beyond_it_is_not() {
     }
     store.replays[0].rate.median -= 1000.0;
     store.follows[0].after_commit_p99_us.median += 10.0;
-    assert_eq!(verdict(&store, "64 appenders"), "0.792 ✗");
-    assert_eq!(verdict(&store, "lone appender"), "1.263 ✗");
+    assert_eq!(verdict(&store, "64 appenders"), "0.792 ✗ (0.850)");
+    assert_eq!(verdict(&store, "lone appender"), "1.263 ✗ (1.125)");
     assert_eq!(verdict(&store, "longest replay"), "0.497 ✗");
     assert_eq!(verdict(&store, "One follower"), "1.010 ms ✗");
 }
@@ -58,6 +58,23 @@ fn postgres_is_set_against_its_best_rows_of_one_and_of_many() {
     let store = made_up::store("postgres");
     assert_eq!(verdict(&store, "one insert"), "5.33 ✓");
     assert_eq!(verdict(&store, "many rows"), "0.640 ✓");
+}
+
+#[test]
+fn a_missed_aim_shows_what_something_barer_reached() {
+    let mut store = made_up::store("sqlite");
+    for calls in &mut store.end_to_end {
+        let is_ours = calls.contender == Contender::Store;
+        calls.rate.median *= if is_ours { 0.5 } else { 1.0 };
+    }
+    assert_eq!(verdict(&store, "Tool calls"), "0.400 ✗ (0.900)");
+    for size in &mut store.growth {
+        let is_largest = size.stored == 1_000_000;
+        size.replay_us.median *= if is_largest { 2.0 } else { 1.0 };
+    }
+    assert_eq!(verdict(&store, "events stored: a replay"), "2.50 ✗ (1.250)");
+    store.growth.iter_mut().for_each(|size| size.raw_read_us = Spread::default());
+    assert_eq!(verdict(&store, "events stored: a replay"), "2.50 ✗");
 }
 
 #[test]

@@ -1,19 +1,15 @@
 //! PostgreSQL by itself: inserts through the store's driver, into a table like the store's.
 
 use std::str::FromStr as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
+use mcp_event_store::StreamRef;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-use super::{Connection, Engine, Raw, Scan, unique, with_query};
+use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns, names, unique, with_query};
 use crate::messages::Messages;
-
-/// Inserts go to these in turn, as from as many appenders.
-const STREAMS: i64 = 64;
 
 pub(super) struct Postgres {
     url: String,
@@ -21,7 +17,7 @@ pub(super) struct Postgres {
     /// What the names of this run's schemas begin with.
     prefix: String,
     description: String,
-    inserted: Arc<AtomicI64>,
+    turns: Turns,
 }
 
 impl Postgres {
@@ -36,7 +32,7 @@ impl Postgres {
             options,
             prefix,
             description: String::new(),
-            inserted: Arc::default(),
+            turns: Turns::shared(),
         };
         let probe = mcp_event_store::open(&engine.store_url("probe")).await?;
         probe.maintenance().close().await?;
@@ -66,6 +62,9 @@ impl Postgres {
                     stream bigint NOT NULL, seq bigint NOT NULL, tag bigint NOT NULL,
                     stored_at bigint NOT NULL, running_bytes bigint NOT NULL, retry_ms bigint,
                     message text, PRIMARY KEY (stream, seq));
+                CREATE TABLE {0}_raw.streams (
+                    stream bigint PRIMARY KEY, last_seq bigint NOT NULL, newest_at bigint NOT NULL,
+                    total_bytes bigint NOT NULL) WITH (fillfactor = 70);
                 IF current_setting('server_version_num')::int >= 140000 THEN
                     BEGIN
                         EXECUTE 'ALTER TABLE {0}_raw.events ALTER message SET COMPRESSION lz4';
@@ -78,6 +77,34 @@ impl Postgres {
         );
         sqlx::raw_sql(AssertSqlSafe(table)).execute(connection).await?;
         Ok(())
+    }
+
+    /// A connection that inserts; with what else it does for the rows that it `stored`.
+    async fn inserts(
+        &self,
+        messages: Messages,
+        turns: Turns,
+        keep: &str,
+    ) -> anyhow::Result<Box<dyn Connection>> {
+        let mut connection = self.connect().await?;
+        self.prepare(&mut connection).await?;
+        let table = format!("{}_raw.events", self.prefix);
+        let one = format!("INSERT INTO {table} VALUES ($1,$2,$3,$4,$5,$6,$7)");
+        let many = format!(
+            "INSERT INTO {table} SELECT * FROM unnest($1::bigint[], $2::bigint[], \
+             $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])"
+        );
+        let statement = |insert: String| {
+            match keep {
+            "" => insert,
+            keep => format!(
+                "WITH stored AS ({insert} RETURNING stream, seq, stored_at AS at, running_bytes AS bytes)
+                 {keep}"
+            ),
+        }
+        };
+        let (one, many) = (statement(one), statement(many));
+        Ok(Box::new(Inserts { connection, one, many, turns, messages }))
     }
 
     async fn schemas(&self, connection: &mut PgConnection) -> anyhow::Result<Vec<String>> {
@@ -137,19 +164,27 @@ impl Raw for Postgres {
     }
 
     async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
+        self.inserts(messages, self.turns.clone(), "").await
+    }
+
+    async fn keeper(
+        &self,
+        messages: Messages,
+        streams: u64,
+    ) -> anyhow::Result<Box<dyn Connection>> {
+        let (turns, table) = (Turns::of_its_own(streams), format!("{}_raw.streams", self.prefix));
         let mut connection = self.connect().await?;
         self.prepare(&mut connection).await?;
-        let table = format!("{}_raw.events", self.prefix);
-        Ok(Box::new(Inserts {
-            connection,
-            one: format!("INSERT INTO {table} VALUES ($1,$2,$3,$4,$5,$6,$7)"),
-            many: format!(
-                "INSERT INTO {table} SELECT * FROM unnest($1::bigint[], $2::bigint[], \
-                 $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])"
-            ),
-            inserted: self.inserted.clone(),
-            messages,
-        }))
+        let rows =
+            format!("INSERT INTO {table} SELECT n, 0, 0, 0 FROM generate_series($1, $2) AS n");
+        let first = turns.first.cast_signed();
+        let rows = sqlx::query(AssertSqlSafe(rows)).bind(first);
+        rows.bind(first + streams.cast_signed() - 1).execute(&mut connection).await?;
+        let keep = format!(
+            "UPDATE {table} s SET last_seq = w.seq, newest_at = w.at, total_bytes = w.bytes
+             FROM stored w WHERE s.stream = w.stream"
+        );
+        self.inserts(messages, turns, &keep).await
     }
 
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
@@ -157,7 +192,7 @@ impl Raw for Postgres {
         self.prepare(&mut connection).await?;
         let table = format!("{}_raw.events", self.prefix);
         // Beside those that lanes insert into.
-        let stream = STREAMS + i64::try_from(events)?;
+        let stream = (STREAMS + events).cast_signed();
         let sql = format!(
             "INSERT INTO {table} SELECT $1, n, 7, n, n, NULL, $3[1 + n % 256]
              FROM generate_series(0, $2 - 1) AS n"
@@ -172,6 +207,11 @@ impl Raw for Postgres {
         );
         Ok(Box::new(Stream { connection, sql, number: stream }))
     }
+
+    async fn reader(&self, store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
+        let connection = self.connect().await?;
+        Ok(Some(Box::new(Events { connection, schema: format!("{}_{store}", self.prefix) })))
+    }
 }
 
 struct Inserts {
@@ -180,33 +220,58 @@ struct Inserts {
     one: String,
     /// Inserts several.
     many: String,
-    inserted: Arc<AtomicI64>,
+    turns: Turns,
     messages: Messages,
 }
 
 #[async_trait]
 impl Connection for Inserts {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
-        let count = i64::try_from(rows)?;
-        let first = self.inserted.fetch_add(count, Ordering::Relaxed);
-        if rows == 1 {
+        let places = (0..rows).map(|_| self.turns.next());
+        let (streams, seqs): (Vec<i64>, Vec<i64>) =
+            places.map(|(stream, seq)| (stream.cast_signed(), seq.cast_signed())).unzip();
+        if let ([stream], [seq]) = (&streams[..], &seqs[..]) {
             let query = sqlx::query(AssertSqlSafe(self.one.clone()));
-            let query = query.bind(first % STREAMS).bind(first / STREAMS).bind(7_i64).bind(first);
-            let query = query.bind(first).bind(None::<i64>);
-            let query = query.bind(self.messages.next().get().to_owned());
+            let query = query.bind(stream).bind(seq).bind(7_i64).bind(seq).bind(seq);
+            let query = query.bind(None::<i64>).bind(self.messages.next().get().to_owned());
             query.execute(&mut self.connection).await?;
         } else {
-            let numbers: Vec<i64> = (first..first + count).collect();
-            let streams: Vec<i64> = numbers.iter().map(|number| number % STREAMS).collect();
-            let seqs: Vec<i64> = numbers.iter().map(|number| number / STREAMS).collect();
             let texts = (0..rows).map(|_| self.messages.next().get().to_owned());
             let query = sqlx::query(AssertSqlSafe(self.many.clone()));
-            let query = query.bind(streams).bind(seqs).bind(vec![7_i64; rows]);
-            let query = query.bind(numbers.clone()).bind(numbers);
+            let query = query.bind(streams).bind(seqs.clone()).bind(vec![7_i64; rows]);
+            let query = query.bind(seqs.clone()).bind(seqs);
             let query = query.bind(vec![None::<i64>; rows]).bind(texts.collect::<Vec<_>>());
             query.execute(&mut self.connection).await?;
         }
         Ok(())
+    }
+}
+
+/// Reads the store's own table.
+struct Events {
+    connection: PgConnection,
+    schema: String,
+}
+
+#[async_trait]
+impl Reader for Events {
+    async fn number(&mut self, stream: &StreamRef) -> anyhow::Result<u128> {
+        let (session, name) = names(stream);
+        let id = format!("SELECT id FROM {}.streams WHERE session = $1 AND name = $2", self.schema);
+        let id = sqlx::query_scalar(AssertSqlSafe(id)).bind(session).bind(name);
+        let id: i64 = id.fetch_one(&mut self.connection).await?;
+        Ok(u128::from(id.cast_unsigned()))
+    }
+
+    async fn read(&mut self, number: u128, after: u64, most: u64) -> anyhow::Result<u64> {
+        let events = format!(
+            "SELECT seq, tag, stored_at, running_bytes, retry_ms, message FROM {}.events
+             WHERE stream = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            self.schema
+        );
+        let events = sqlx::query(AssertSqlSafe(events)).bind(i64::try_from(number)?);
+        let events = events.bind(after.cast_signed()).bind(most.cast_signed());
+        Ok(events.fetch_all(&mut self.connection).await?.len() as u64)
     }
 }
 

@@ -1,18 +1,12 @@
 //! Redis by itself: `XADD` through the store's driver, with the store's bytes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use anyhow::Context as _;
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
 
-use super::{Connection, Engine, Raw, Scan, unique, with_query};
+use super::{Connection, Engine, Raw, STREAMS, Scan, Turns, unique, with_query};
 use crate::messages::Messages;
-
-/// `XADD`s go to these in turn, as from as many appenders.
-const STREAMS: u64 = 64;
 
 /// The store's first field of an event: time and running bytes.
 const STAMP: [u8; 16] = [7; 16];
@@ -29,7 +23,7 @@ pub(super) struct Redis {
     /// What this run's keys begin with.
     prefix: String,
     description: String,
-    added: Arc<AtomicU64>,
+    turns: Turns,
     /// The server's memory before the run.
     used_before: u64,
 }
@@ -47,7 +41,7 @@ impl Redis {
             client,
             prefix,
             description: String::new(),
-            added: Arc::default(),
+            turns: Turns::shared(),
             used_before: 0,
         };
         // The store says best what is wrong with a server.
@@ -85,6 +79,17 @@ impl Redis {
             .context("Redis does not tell its memory")?
             .parse()
             .map_err(Into::into)
+    }
+
+    async fn adds(
+        &self,
+        messages: Messages,
+        turns: Turns,
+        keeps_streams: bool,
+    ) -> anyhow::Result<Box<dyn Connection>> {
+        let connection = self.connect().await?;
+        let prefix = format!("{}:raw:", self.prefix);
+        Ok(Box::new(Adds { connection, prefix, turns, keeps_streams, messages }))
     }
 
     fn raw_key(&self, name: u64) -> String {
@@ -149,12 +154,15 @@ impl Raw for Redis {
     }
 
     async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
-        Ok(Box::new(Adds {
-            connection: self.connect().await?,
-            keys: (0..STREAMS).map(|name| self.raw_key(name)).collect(),
-            added: self.added.clone(),
-            messages,
-        }))
+        self.adds(messages, self.turns.clone(), false).await
+    }
+
+    async fn keeper(
+        &self,
+        messages: Messages,
+        streams: u64,
+    ) -> anyhow::Result<Box<dyn Connection>> {
+        self.adds(messages, Turns::of_its_own(streams), true).await
     }
 
     async fn stream(&self, events: u64, mut messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
@@ -176,8 +184,10 @@ impl Raw for Redis {
 
 struct Adds {
     connection: MultiplexedConnection,
-    keys: Vec<String>,
-    added: Arc<AtomicU64>,
+    /// What its keys begin with.
+    prefix: String,
+    turns: Turns,
+    keeps_streams: bool,
     messages: Messages,
 }
 
@@ -186,9 +196,14 @@ impl Connection for Adds {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let mut pipe = redis::pipe();
         for _ in 0..rows {
-            let number = self.added.fetch_add(1, Ordering::Relaxed);
-            let key = &self.keys[usize::try_from(number % STREAMS)?];
-            add(&mut pipe, key, &mut self.messages);
+            let (stream, seq) = self.turns.next();
+            let key = format!("{}{stream}", self.prefix);
+            add(&mut pipe, &key, &mut self.messages);
+            if self.keeps_streams {
+                let [time, bytes] = [seq; 2].map(u64::to_be_bytes);
+                let row = [seq.to_be_bytes(), time, bytes].concat();
+                pipe.cmd("SET").arg(key + ":row").arg(row).ignore();
+            }
         }
         pipe.exec_async(&mut self.connection).await?;
         Ok(())

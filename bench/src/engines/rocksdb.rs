@@ -1,21 +1,20 @@
 //! RocksDB by itself: synced batches of puts, with keys and values like the store's.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use mcp_event_store::{SessionId, StreamRef};
 use rocksdb::{
-    DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    Direction, IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
 };
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::folder::Folder;
-use super::{Connection, Engine, Raw, Scan};
+use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns};
 use crate::messages::Messages;
-
-/// Puts go to these in turn, as from as many appenders.
-const STREAMS: u64 = 64;
 
 /// Bytes that the store puts before a message: tag, time, running bytes, `retry`.
 const HEAD: [u8; 26] = [7; 26];
@@ -23,12 +22,15 @@ const HEAD: [u8; 26] = [7; 26];
 /// Streams that are much larger than a cache are read past it, which is faster.
 const CACHED_EVENTS: u64 = 10_000;
 
+/// The store's default size of its cache.
+const BLOCK_CACHE: usize = 32 * 1024 * 1024;
+
 /// The store's default size of its write buffer.
 const WRITE_BUFFER: usize = 32 * 1024 * 1024;
 
 pub(super) struct RocksDb {
     folder: Folder,
-    put: Arc<AtomicU64>,
+    turns: Turns,
     /// Taken out while the folder is cleared: a directory can be open once.
     db: Mutex<Option<Arc<DB>>>,
 }
@@ -36,7 +38,7 @@ pub(super) struct RocksDb {
 impl RocksDb {
     pub(super) fn open(url: &str) -> anyhow::Result<Self> {
         let folder = Folder::beside(url)?;
-        Ok(Self { folder, put: Arc::default(), db: Mutex::default() })
+        Ok(Self { folder, turns: Turns::shared(), db: Mutex::default() })
     }
 
     fn db(&self) -> anyhow::Result<Arc<DB>> {
@@ -98,7 +100,17 @@ impl Raw for RocksDb {
     }
 
     async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
-        Ok(Box::new(Puts { db: self.db()?, put: self.put.clone(), messages }))
+        let turns = self.turns.clone();
+        Ok(Box::new(Puts { db: self.db()?, turns, keeps_streams: false, messages }))
+    }
+
+    async fn keeper(
+        &self,
+        messages: Messages,
+        streams: u64,
+    ) -> anyhow::Result<Box<dyn Connection>> {
+        let turns = Turns::of_its_own(streams);
+        Ok(Box::new(Puts { db: self.db()?, turns, keeps_streams: true, messages }))
     }
 
     async fn stream(&self, events: u64, mut messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
@@ -112,6 +124,69 @@ impl Raw for RocksDb {
         db.flush()?;
         Ok(Box::new(Stream { db, number: stream, is_long: events > CACHED_EVENTS }))
     }
+
+    async fn reader(&self, store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
+        Ok(Some(Box::new(Events::open(&self.folder.path(store))?)))
+    }
+}
+
+/// Reads the store's own tables.
+struct Events {
+    db: DB,
+}
+
+impl Events {
+    /// As the store opens them, where that matters to reads.
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE);
+        let tables = DB::list_cf(&Options::default(), path)?.into_iter().map(|name| {
+            let mut blocks = BlockBasedOptions::default();
+            blocks.set_block_cache(&cache);
+            blocks.set_cache_index_and_filter_blocks(true);
+            blocks.set_bloom_filter(10.0, false);
+            let mut options = Options::default();
+            if name == "events" {
+                options.set_prefix_extractor(SliceTransform::create_fixed_prefix(16));
+                blocks.set_whole_key_filtering(false);
+            }
+            options.set_block_based_table_factory(&blocks);
+            ColumnFamilyDescriptor::new(name, options)
+        });
+        let tables: Vec<_> = tables.collect();
+        let db = DB::open_cf_descriptors_read_only(&Options::default(), path, tables, false)?;
+        Ok(Self { db })
+    }
+
+    fn table(&self, name: &str) -> anyhow::Result<&ColumnFamily> {
+        self.db.cf_handle(name).with_context(|| format!("the store has no table {name}"))
+    }
+}
+
+#[async_trait]
+impl Reader for Events {
+    async fn number(&mut self, stream: &StreamRef) -> anyhow::Result<u128> {
+        let session = stream.session.as_ref().map_or("", SessionId::as_str);
+        let name = [session.as_bytes(), &[0], stream.stream.as_str().as_bytes()].concat();
+        let number =
+            self.db.get_cf(self.table("names")?, name)?.context("there is no such stream")?;
+        Ok(u128::from_be_bytes(number[..].try_into()?))
+    }
+
+    async fn read(&mut self, number: u128, after: u64, most: u64) -> anyhow::Result<u64> {
+        block_in_place(|| {
+            let first = [&number.to_be_bytes()[..], &(after + 1).to_be_bytes()].concat();
+            let mut options = ReadOptions::default();
+            options.set_prefix_same_as_start(true);
+            let mode = IteratorMode::From(&first, Direction::Forward);
+            let rows = self.db.iterator_cf_opt(self.table("events")?, options, mode);
+            let mut events = 0;
+            for row in rows.take(usize::try_from(most)?) {
+                row?;
+                events += 1;
+            }
+            Ok(events)
+        })
+    }
 }
 
 /// Like the store's: a stream's key of 16 bytes, and a sequence.
@@ -122,13 +197,23 @@ fn key(stream: u64, seq: u64) -> [u8; 24] {
     key
 }
 
+/// The key of a stream's row.
+fn stream_key(stream: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    // Away from events.
+    key[0] = 1;
+    key[8..].copy_from_slice(&stream.to_be_bytes());
+    key
+}
+
 fn value(messages: &mut Messages) -> Vec<u8> {
     [&HEAD[..], messages.next().get().as_bytes()].concat()
 }
 
 struct Puts {
     db: Arc<DB>,
-    put: Arc<AtomicU64>,
+    turns: Turns,
+    keeps_streams: bool,
     messages: Messages,
 }
 
@@ -137,8 +222,12 @@ impl Connection for Puts {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let mut batch = WriteBatch::default();
         for _ in 0..rows {
-            let number = self.put.fetch_add(1, Ordering::Relaxed);
-            batch.put(key(number % STREAMS, number / STREAMS), value(&mut self.messages));
+            let (stream, seq) = self.turns.next();
+            batch.put(key(stream, seq), value(&mut self.messages));
+            if self.keeps_streams {
+                let [time, bytes] = [seq; 2].map(u64::to_be_bytes);
+                batch.put(stream_key(stream), [seq.to_be_bytes(), time, bytes].concat());
+            }
         }
         let db = self.db.clone();
         let write = move || {

@@ -2,33 +2,44 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
+use mcp_event_store::StreamRef;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::folder::Folder;
-use super::{Connection, Engine, Raw, Scan};
+use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns, names};
 use crate::messages::Messages;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS events (
     stream INTEGER NOT NULL, seq INTEGER NOT NULL, tag INTEGER NOT NULL,
     stored_at INTEGER NOT NULL, running_bytes INTEGER NOT NULL, retry_ms INTEGER, message TEXT);
-    CREATE UNIQUE INDEX IF NOT EXISTS events_place ON events (stream, seq)";
+    CREATE UNIQUE INDEX IF NOT EXISTS events_place ON events (stream, seq);
+    CREATE TABLE IF NOT EXISTS streams (
+    stream INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, newest_at INTEGER NOT NULL,
+    total_bytes INTEGER NOT NULL)";
 const INSERT: &str = "INSERT INTO events VALUES (?,?,?,?,?,?,?)";
+const KEEP: &str = "INSERT INTO streams VALUES (?1,?2,?2,?2) ON CONFLICT (stream)
+    DO UPDATE SET last_seq = ?2, newest_at = ?2, total_bytes = ?2";
+/// Fills `streams` and `events` with as many streams, of two events each, with texts from here.
+const TEXTS: &str = "CREATE TEMP TABLE texts (n INTEGER PRIMARY KEY, text TEXT)";
+const FILL: [&str; 2] = [
+    "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < 2 * ?1)
+     INSERT INTO events SELECT n / 2, n % 2, 7, n, n, NULL, t.text
+     FROM numbers CROSS JOIN texts t ON t.n = 1 + numbers.n % 256",
+    "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?1)
+     INSERT INTO streams SELECT n, 1, n, 1000 FROM numbers",
+];
 const SCAN: &str = "SELECT seq, tag, stored_at, running_bytes, retry_ms, message FROM events
     WHERE stream = ? AND seq >= 0 ORDER BY seq";
-
-/// Inserts go to these in turn, as from as many appenders.
-const STREAMS: i64 = 64;
 
 pub(super) struct Sqlite {
     folder: Folder,
     description: String,
-    inserted: Arc<AtomicI64>,
+    turns: Turns,
     /// The connection of all lanes that insert row by row: SQLite has one writer, and taking turns
     /// is kinder to them than waiting for the file's lock.
     shared: Arc<Mutex<SqliteConnection>>,
@@ -43,7 +54,7 @@ impl Sqlite {
         Ok(Self {
             folder,
             description: format!("SQLite {version} through sqlx, WAL, synchronous=FULL"),
-            inserted: Arc::default(),
+            turns: Turns::shared(),
             shared: Arc::new(Mutex::new(connection)),
         })
     }
@@ -105,26 +116,62 @@ impl Raw for Sqlite {
     }
 
     async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
-        let (connection, inserted) = (self.shared.clone(), self.inserted.clone());
-        Ok(Box::new(Inserts { connection, inserted, messages }))
+        let (connection, turns) = (self.shared.clone(), self.turns.clone());
+        Ok(Box::new(Inserts { connection, turns, keeps_streams: false, messages }))
+    }
+
+    async fn keeper(
+        &self,
+        messages: Messages,
+        streams: u64,
+    ) -> anyhow::Result<Box<dyn Connection>> {
+        let (connection, turns) = (self.shared.clone(), Turns::of_its_own(streams));
+        Ok(Box::new(Inserts { connection, turns, keeps_streams: true, messages }))
     }
 
     async fn stream(&self, events: u64, mut messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
         // Beside those that lanes insert into.
-        let stream = STREAMS + i64::try_from(events)?;
+        let stream = STREAMS + events;
         let mut connection = connect(self.folder.path("raw.db")).await?;
         let mut transaction = connection.begin().await?;
-        for seq in 0..i64::try_from(events)? {
+        for seq in 0..events {
             insert(&mut transaction, stream, seq, &mut messages).await?;
         }
         transaction.commit().await?;
-        Ok(Box::new(Stream { connection, stream }))
+        Ok(Box::new(Stream { connection, stream: stream.cast_signed() }))
+    }
+
+    async fn reader(&self, store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
+        let path = self.folder.path(&format!("{store}.db"));
+        let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
+        Ok(Some(Box::new(Events { connection: options.connect().await? })))
+    }
+
+    async fn keeper_among(
+        &self,
+        mut messages: Messages,
+        streams: u64,
+    ) -> anyhow::Result<Option<Box<dyn Connection>>> {
+        let mut connection = connect(self.folder.path(&format!("raw_{streams}.db"))).await?;
+        let texts: Vec<_> = (0..256).map(|_| messages.next().get().to_owned()).collect();
+        let mut transaction = connection.begin().await?;
+        sqlx::raw_sql(TEXTS).execute(&mut *transaction).await?;
+        for text in texts {
+            let text = sqlx::query("INSERT INTO texts (text) VALUES (?)").bind(text);
+            text.execute(&mut *transaction).await?;
+        }
+        for fill in FILL {
+            sqlx::query(fill).bind(streams.cast_signed()).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(Some(Box::new(Scattered { connection, streams, dealt: 0, messages })))
     }
 }
 
 struct Inserts {
     connection: Arc<Mutex<SqliteConnection>>,
-    inserted: Arc<AtomicI64>,
+    turns: Turns,
+    keeps_streams: bool,
     messages: Messages,
 }
 
@@ -132,19 +179,18 @@ struct Inserts {
 impl Connection for Inserts {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let mut connection = self.connection.lock().await;
-        let place = || {
-            let number = self.inserted.fetch_add(1, Ordering::Relaxed);
-            (number % STREAMS, number / STREAMS)
-        };
-        if rows == 1 {
-            let (stream, seq) = place();
-            insert(&mut connection, stream, seq, &mut self.messages).await?;
-            return Ok(());
+        if rows == 1 && !self.keeps_streams {
+            let (stream, seq) = self.turns.next();
+            return insert(&mut connection, stream, seq, &mut self.messages).await;
         }
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for _ in 0..rows {
-            let (stream, seq) = place();
+            let (stream, seq) = self.turns.next();
             insert(&mut transaction, stream, seq, &mut self.messages).await?;
+            if self.keeps_streams {
+                let keep = sqlx::query(KEEP).bind(stream.cast_signed()).bind(seq.cast_signed());
+                keep.execute(&mut *transaction).await?;
+            }
         }
         transaction.commit().await?;
         Ok(())
@@ -153,13 +199,83 @@ impl Connection for Inserts {
 
 async fn insert(
     connection: &mut SqliteConnection,
-    stream: i64,
-    seq: i64,
+    stream: u64,
+    seq: u64,
     messages: &mut Messages,
 ) -> anyhow::Result<()> {
+    let (stream, seq) = (stream.cast_signed(), seq.cast_signed());
     let query = sqlx::query(INSERT).bind(stream).bind(seq).bind(7_i64).bind(seq).bind(seq);
     query.bind(None::<i64>).bind(messages.next().get().to_owned()).execute(connection).await?;
     Ok(())
+}
+
+/// Commits that are each of streams from all over, in two statements, as the store's are few.
+struct Scattered {
+    connection: SqliteConnection,
+    streams: u64,
+    dealt: u64,
+    messages: Messages,
+}
+
+impl Scattered {
+    /// A stream, and the sequence of its next event. All have had their turn before one has another.
+    fn next(&mut self) -> (i64, i64) {
+        /// A prime, so that those of a commit lie far apart.
+        const STRIDE: u64 = 7919;
+        let (stream, seq) = (self.dealt * STRIDE % self.streams, 2 + self.dealt / self.streams);
+        self.dealt += 1;
+        (stream.cast_signed(), seq.cast_signed())
+    }
+}
+
+#[async_trait]
+impl Connection for Scattered {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
+        let places: Vec<_> = (0..rows).map(|_| self.next()).collect();
+        let insert = vec!["(?,?,7,?2,?2,NULL,?)"; rows].join(",");
+        let insert = format!("INSERT INTO events VALUES {insert}");
+        let mut insert = sqlx::query(AssertSqlSafe(insert));
+        let among = vec!["?"; rows].join(",");
+        let keep = format!(
+            "UPDATE streams SET last_seq = last_seq + 1, newest_at = newest_at + 1,
+             total_bytes = total_bytes + 500 WHERE stream IN ({among})"
+        );
+        let mut keep = sqlx::query(AssertSqlSafe(keep));
+        for (stream, seq) in places {
+            insert = insert.bind(stream).bind(seq).bind(self.messages.next().get().to_owned());
+            keep = keep.bind(stream);
+        }
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        insert.execute(&mut *transaction).await?;
+        keep.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// Reads the store's own table.
+struct Events {
+    connection: SqliteConnection,
+}
+
+#[async_trait]
+impl Reader for Events {
+    async fn number(&mut self, stream: &StreamRef) -> anyhow::Result<u128> {
+        let (session, name) = names(stream);
+        let id = sqlx::query_scalar("SELECT id FROM streams WHERE session = ? AND name = ?");
+        let id: i64 = id.bind(session).bind(name).fetch_one(&mut self.connection).await?;
+        Ok(u128::from(id.cast_unsigned()))
+    }
+
+    async fn read(&mut self, number: u128, after: u64, most: u64) -> anyhow::Result<u64> {
+        let events = sqlx::query(
+            "SELECT seq, tag, stored_at, running_bytes, retry_ms, message FROM events
+             WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?",
+        );
+        let events = events.bind(i64::try_from(number)?).bind(after.cast_signed());
+        let rows = events.bind(most.cast_signed()).fetch_all(&mut self.connection).await?;
+        Ok(rows.len() as u64)
+    }
 }
 
 struct Stream {

@@ -15,8 +15,11 @@ use crate::report::{Append, Contender};
 /// Rows of the raw limit's commits.
 const BATCHES: [usize; 2] = [64, 512];
 
-/// Where a bare group commit is measured too: fewer appenders fill no commit of the raw limit.
-const GROUP_COMMIT_FROM: usize = BATCHES[0];
+/// Who joins callers into commits as the store does, and keeps less.
+const JOINED: [Contender; 2] = [Contender::GroupCommit, Contender::Keeper];
+
+/// From so many callers on these are measured, and for a lone one: some fill no commit of the raw limit.
+const JOINED_FROM: usize = BATCHES[0];
 
 /// Bytes of a message in a request's stream.
 const REQUEST_BYTES: usize = 500;
@@ -27,7 +30,7 @@ const EVENTS_PER_REQUEST: usize = 3;
 /// Tasks that serve requests at a time.
 const REQUEST_LANES: [usize; 3] = [1, 64, 256];
 
-/// Appends by this store, the engine itself, a bare group commit and a naive store, at each number of
+/// Appends by this store, the engine itself, bare group commits and a naive store, at each number of
 /// appenders.
 pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
     let store = ours::open(&bench.engine.store_url("appends")).await?;
@@ -44,8 +47,11 @@ pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
                 entrants.push(best_raw(bench, raw, rows, &messages, *bytes).await?);
             }
             let callers = bench.effort.appenders;
-            let joined = group_commits(bench, raw, callers, &messages, *bytes, &mut workers);
-            entrants.extend(joined.await?);
+            for who in JOINED {
+                let workers = &mut workers;
+                let joined = group_commits(bench, raw, who, callers, &messages, *bytes, workers);
+                entrants.extend(joined.await?);
+            }
             for connections in raw.naive_connections() {
                 let lanes = raw_lanes(raw, *connections, 1, &messages).await?;
                 entrants.push(Entrant::new(Contender::Naive, 1, *bytes, lanes));
@@ -101,23 +107,36 @@ async fn best_raw(
     best(bench, candidates).await
 }
 
-/// Bare group commits, each at its best number of connections, for each number of callers
-/// that is large enough for one.
+/// Bare group commits, each at its best number of connections, for one caller and for each number
+/// that is large enough.
 async fn group_commits(
     bench: &Bench<'_>,
     raw: &dyn Raw,
+    contender: Contender,
     callers: &[usize],
     messages: &Messages,
     bytes: usize,
     workers: &mut JoinSet<()>,
 ) -> anyhow::Result<Vec<Entrant>> {
     let mut entrants = Vec::new();
-    for callers in callers.iter().filter(|callers| **callers >= GROUP_COMMIT_FROM) {
+    for callers in callers.iter().filter(|callers| **callers == 1 || **callers >= JOINED_FROM) {
         let mut candidates = Vec::new();
-        for connections in raw.connections() {
-            let connections = connect(raw, *connections, messages).await?;
+        // What is for one caller has one connection.
+        for count in raw.connections().iter().filter(|count| *count <= callers) {
+            let connections = match contender {
+                // Callers are dealt out among the connections, and have a stream each.
+                Contender::Keeper => {
+                    let streams = u64::try_from(callers.div_ceil(*count))?;
+                    let mut keepers = Vec::new();
+                    for _ in 0..*count {
+                        keepers.push(raw.keeper(messages.clone(), streams).await?);
+                    }
+                    keepers
+                }
+                _ => connect(raw, *count, messages).await?,
+            };
             let lanes = group_commit::callers(connections, *callers, workers);
-            candidates.push(Entrant::new(Contender::GroupCommit, 1, bytes, lanes));
+            candidates.push(Entrant::new(contender, 1, bytes, lanes));
         }
         entrants.push(best(bench, candidates).await?);
     }
@@ -154,8 +173,9 @@ pub(crate) async fn requests(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
         let mut limit = best_raw(bench, raw, rows, &messages, REQUEST_BYTES).await?;
         limit.rows = BATCHES[0];
         entrants.push(as_requests(limit));
-        let (callers, bytes) = (&REQUEST_LANES, REQUEST_BYTES);
-        let joined = group_commits(bench, raw, callers, &messages, bytes, &mut workers).await?;
+        let (callers, bytes, workers) = (&REQUEST_LANES, REQUEST_BYTES, &mut workers);
+        let who = Contender::GroupCommit;
+        let joined = group_commits(bench, raw, who, callers, &messages, bytes, workers).await?;
         entrants.extend(joined.into_iter().map(as_requests));
         for connections in raw.naive_connections() {
             let lanes = raw_lanes(raw, *connections, 1, &messages).await?;

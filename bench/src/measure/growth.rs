@@ -1,6 +1,6 @@
 //! What appends and replays cost by what is stored already.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::ensure;
 use mcp_event_store::{EventId, EventStoreExt as _, NewEvent, Store, StreamRef};
@@ -11,7 +11,7 @@ use crate::machine;
 use crate::messages::Messages;
 use crate::ours::{self, Appends};
 use crate::progress::Progress;
-use crate::race::{Entrant, Lane};
+use crate::race::{Batches, Entrant, Lane};
 use crate::report::{Axis, Contender, Growth};
 use crate::stats::{Spread, Times};
 
@@ -28,15 +28,18 @@ const REPLAYS: u64 = 200;
 struct Filled {
     axis: Axis,
     stored: u64,
-    url: String,
+    name: String,
     places: Vec<Place>,
-    rounds: Vec<[f64; 3]>,
+    /// As many streams, stored and appended to by the engine alone.
+    raw: Option<Entrant>,
+    rounds: Vec<[f64; 5]>,
 }
 
 /// An event in the middle of a stream, with `after` events behind it.
 struct Place {
     stream: StreamRef,
     id: EventId,
+    seq: u64,
     after: u64,
 }
 
@@ -58,7 +61,7 @@ pub(crate) async fn growth(bench: &Bench<'_>) -> anyhow::Result<Vec<Growth>> {
             let count = stores.len();
             for at in 0..count {
                 let filled = &mut stores[(round + at) % count];
-                let costs = filled.costs(round as u64, bench.effort.round).await?;
+                let costs = filled.costs(bench, round as u64).await?;
                 if round > 0 {
                     filled.rounds.push(costs);
                 }
@@ -80,8 +83,7 @@ impl Filled {
             }
             Axis::Streams => (format!("streams_{stored}"), stored, 2),
         };
-        let url = bench.engine.store_url(&name);
-        let store = ours::open(&url).await?;
+        let store = ours::open(&bench.engine.store_url(&name)).await?;
         let steps = usize::try_from(streams * events / 1000)?;
         let progress = bench.progress(&format!("growth: {name}"), steps);
         let places = fill(&store, streams, events, &progress).await?;
@@ -94,12 +96,18 @@ impl Filled {
             machine::quiet(bench.effort.round).await;
         }
         store.maintenance().close().await?;
-        Ok(Self { axis, stored, url, places, rounds: Vec::new() })
+        let raw = match axis {
+            Axis::Events => None,
+            Axis::Streams => raw_appends(bench, stored).await?,
+        };
+        Ok(Self { axis, stored, name, places, raw, rounds: Vec::new() })
     }
 
-    /// Microseconds for an event of 64 appenders, of a lone one, and of a replay.
-    async fn costs(&self, round: u64, time: Duration) -> anyhow::Result<[f64; 3]> {
-        let store = ours::open(&self.url).await?;
+    /// Microseconds for an event of 64 appenders, of a lone one, of a replay, of a raw read, and of raw
+    /// commits.
+    async fn costs(&mut self, bench: &Bench<'_>, round: u64) -> anyhow::Result<[f64; 5]> {
+        let time = bench.effort.round;
+        let store = ours::open(&bench.engine.store_url(&self.name)).await?;
         let mut many = self.entrant(&store, round, APPENDERS)?;
         let mut lone = self.entrant(&store, round + 1, 1)?;
         // New connections and empty caches are not what is measured.
@@ -109,7 +117,15 @@ impl Filled {
         let lone = lone.run(time / 2).await?.times.micros(0.5);
         let replay = self.replays(&store, round).await?;
         store.maintenance().close().await?;
-        Ok([1e6 / rate, lone, replay])
+        let raw_read = self.raw_reads(bench, round).await?;
+        let raw_append = match &mut self.raw {
+            Some(raw) => {
+                raw.run(time / 2).await?;
+                1e6 / raw.run(time).await?.rate
+            }
+            None => 0.0,
+        };
+        Ok([1e6 / rate, lone, replay, raw_read, raw_append])
     }
 
     fn entrant(&self, store: &Store, round: u64, lanes: u64) -> anyhow::Result<Entrant> {
@@ -136,6 +152,29 @@ impl Filled {
         Ok(times.micros(0.5))
     }
 
+    /// Microseconds for an event of a replay's that is read by nothing but the engine's driver: the
+    /// median. Zero where that is not measured.
+    async fn raw_reads(&self, bench: &Bench<'_>, round: u64) -> anyhow::Result<f64> {
+        let Some(raw) = bench.engine.raw() else { return Ok(0.0) };
+        let Some(mut reader) = raw.reader(&self.name).await? else { return Ok(0.0) };
+        let (_, replayed) = self.halves();
+        // Not those of the replays, which caches have now, but where there are no others.
+        let others = round + bench.effort.rounds as u64 + 1;
+        let mut found = Vec::new();
+        for place in chosen(replayed, others, REPLAYS) {
+            found.push((reader.number(&place.stream).await?, place));
+        }
+        let mut times = Times::default();
+        for (number, place) in found {
+            let started = Instant::now();
+            let events = reader.read(number, place.seq, place.after).await?;
+            let time = started.elapsed();
+            ensure!(events == place.after, "a raw read gave {events} events");
+            times.record(time / u32::try_from(events)?);
+        }
+        Ok(times.micros(0.5))
+    }
+
     /// Where rounds append, and where they replay: a replay stays as long as it was.
     fn halves(&self) -> (&[Place], &[Place]) {
         self.places.split_at(self.places.len() / 2)
@@ -149,8 +188,20 @@ impl Filled {
             append_us: of(0),
             lone_us: of(1),
             replay_us: of(2),
+            raw_read_us: of(3),
+            raw_append_us: of(4),
         }
     }
+}
+
+/// Commits of as many rows as there are appenders, beside as many streams.
+async fn raw_appends(bench: &Bench<'_>, streams: u64) -> anyhow::Result<Option<Entrant>> {
+    let Some(raw) = bench.engine.raw() else { return Ok(None) };
+    let messages = Messages::new(MESSAGE_BYTES)?;
+    let Some(connection) = raw.keeper_among(messages, streams).await? else { return Ok(None) };
+    let rows = usize::try_from(APPENDERS)?;
+    let lane: Box<dyn Lane> = Box::new(Batches { connection, rows });
+    Ok(Some(Entrant::new(Contender::Keeper, rows, MESSAGE_BYTES, vec![lane])))
 }
 
 /// Places that a round uses: others each time, from all over.
@@ -187,7 +238,7 @@ async fn fill(
                     let message = NewEvent::message(messages.next());
                     let id = store.store_event(&stream, message).await?;
                     if event == events - after && n % every == 0 {
-                        places.push(Place { stream: stream.clone(), id, after });
+                        places.push(Place { stream: stream.clone(), id, seq: event, after });
                     }
                     stored += 1;
                     if stored % 1000 == 0 {

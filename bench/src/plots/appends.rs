@@ -12,8 +12,8 @@ use crate::stats::{Spread, float};
 pub(crate) struct Curves {
     pub(crate) message_bytes: usize,
     store: Curve,
-    /// The bare group commit; empty if it was not measured.
-    group_commit: Curve,
+    /// The bare group commit, and the one with streams' rows; empty if they were not measured.
+    bare: [Curve; 2],
     /// A name, and events a second.
     levels: Vec<(String, f64)>,
 }
@@ -35,8 +35,8 @@ pub(super) fn curves(store: &StoreReport) -> Option<Curves> {
     let naive = best_naive(&store.appends, bytes);
     let naive = naive.map(|row| ("naive store at its best".to_owned(), row.rate.median));
     let levels = raw.chain(naive).filter(|(_, rate)| positive(*rate).is_some()).collect();
-    let group_commit = curve(store, Contender::GroupCommit, bytes);
-    Some(Curves { message_bytes: bytes, store: points, group_commit, levels })
+    let bare = [Contender::GroupCommit, Contender::Keeper].map(|who| curve(store, who, bytes));
+    Some(Curves { message_bytes: bytes, store: points, bare, levels })
 }
 
 fn curve(store: &StoreReport, contender: Contender, bytes: usize) -> Curve {
@@ -52,7 +52,7 @@ impl Curves {
     pub(super) fn draw(&self, svg: &mut String, title: &str) -> anyhow::Result<()> {
         let area = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
         area.fill(&WHITE)?;
-        let points = || self.store.iter().chain(&self.group_commit);
+        let points = || self.store.iter().chain(self.bare.iter().flatten());
         let x = range(points().map(|(lanes, _)| *lanes));
         let highs = points().map(|(_, rate)| rate.high);
         let top = range(highs.chain(self.levels.iter().map(|(_, rate)| *rate))).end * 1.25;
@@ -76,7 +76,12 @@ impl Curves {
             .y_label_formatter(&|rate| short(*rate))
             .draw()?;
 
-        let curves = [("this store", &self.store), ("bare group commit", &self.group_commit)];
+        let [bare, keeper] = &self.bare;
+        let curves = [
+            ("this store", &self.store),
+            ("bare group commit", bare),
+            ("the same with a row for each stream", keeper),
+        ];
         let curves = curves.into_iter().filter(|(_, curve)| !curve.is_empty());
         let drawn = curves.clone().count();
         for (place, (name, curve)) in curves.enumerate() {

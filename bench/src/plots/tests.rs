@@ -54,6 +54,7 @@ fn appends_are_drawn_with_what_they_are_measured_against() {
             "events a second",
             "this store",
             "bare group commit",
+            "the same with a row for each stream",
             "raw limit, 64 rows a commit",
             "raw limit, 512 rows a commit",
             "naive store at its best",

@@ -2,8 +2,8 @@
 
 use super::grid::Grid;
 use crate::compare::{
-    best_naive, full_batch, group_commit, message_sizes, of, one_commit, ours, rate_ratio,
-    raw_limit, time_ratio,
+    best_naive, full_batch, joined, message_sizes, of, one_commit, rate_ratio, raw_limit,
+    time_ratio,
 };
 use crate::numbers::{count, rate, ratio, time};
 use crate::report::{Append, Contender, StoreReport};
@@ -38,6 +38,7 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
         format!(">{rate_name}"),
         ">of the raw limit".into(),
         ">of a bare group commit".into(),
+        ">of one with streams' rows".into(),
         ">× naive".into(),
         ">p50".into(),
         ">p99".into(),
@@ -45,7 +46,13 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
         format!(">CPU for one {one}"),
     ]);
     let naive = best_naive(rows, bytes);
-    for contender in [Contender::Store, Contender::Raw, Contender::GroupCommit, Contender::Naive] {
+    for contender in [
+        Contender::Store,
+        Contender::Raw,
+        Contender::GroupCommit,
+        Contender::Keeper,
+        Contender::Naive,
+    ] {
         for row in of(rows, contender, bytes) {
             let limit = limit_of(rows, row);
             let share = |other: Option<&Append>| {
@@ -55,7 +62,8 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
                 label(row, limit),
                 rate(&row.rate),
                 share(limit),
-                share(group_commit_of(rows, row)),
+                share(joined_of(rows, Contender::GroupCommit, row)),
+                share(joined_of(rows, Contender::Keeper, row)),
                 share(naive),
                 time(&row.p50_us),
                 time(&row.p99_us),
@@ -70,20 +78,22 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
 /// The raw row that `row` is measured against: for a raw row, itself.
 fn limit_of<'a>(rows: &'a [Append], row: &'a Append) -> Option<&'a Append> {
     match row.contender {
-        Contender::Store | Contender::GroupCommit => raw_limit(rows, row.lanes, row.message_bytes),
+        Contender::Store | Contender::GroupCommit | Contender::Keeper => {
+            raw_limit(rows, row.lanes, row.message_bytes)
+        }
         Contender::Raw => Some(row),
         Contender::Naive | Contender::Memory => raw_limit(rows, 1, row.message_bytes),
     }
 }
 
-/// The bare group commit that `row` is measured against: for its own row, itself.
-fn group_commit_of<'a>(rows: &'a [Append], row: &Append) -> Option<&'a Append> {
-    match row.contender {
-        Contender::Store | Contender::GroupCommit => {
-            group_commit(rows, row.lanes, row.message_bytes)
-        }
-        Contender::Raw | Contender::Naive | Contender::Memory => None,
-    }
+/// The row of `who` joins callers that `row` is measured against: for its own row, itself.
+fn joined_of<'a>(rows: &'a [Append], who: Contender, row: &Append) -> Option<&'a Append> {
+    let is_below = match row.contender {
+        Contender::Store | Contender::Keeper => true,
+        Contender::GroupCommit => who == Contender::GroupCommit,
+        Contender::Raw | Contender::Naive | Contender::Memory => false,
+    };
+    joined(rows, who, row.lanes, row.message_bytes).filter(|_| is_below)
 }
 
 fn label(row: &Append, limit: Option<&Append>) -> String {
@@ -105,6 +115,9 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
             format!("raw limit, {connections}, {} rows a commit", count(row.rows))
         }
         Contender::GroupCommit => format!("bare group commit, {}", lanes("caller", "callers")),
+        Contender::Keeper => {
+            format!("bare group commit with streams' rows, {}", lanes("caller", "callers"))
+        }
         Contender::Naive => format!("naive store, {}", lanes("connection", "connections")),
         Contender::Memory => "store in memory".to_owned(),
     }
@@ -112,7 +125,7 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
 
 /// How long a lone appender waits, against one raw commit.
 fn lone(rows: &[Append], bytes: usize) -> String {
-    let Some(ours) = ours(rows, 1, bytes) else { return String::new() };
+    let Some(ours) = joined(rows, Contender::Store, 1, bytes) else { return String::new() };
     let commit = one_commit(rows, bytes);
     match commit.and_then(|commit| Some((commit, time_ratio(&ours.p50_us, &commit.p50_us)?))) {
         Some((commit, times)) => format!(

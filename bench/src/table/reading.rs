@@ -132,13 +132,23 @@ fn growth_of(store: &StoreReport, axis: Axis, name: &str) -> String {
         ">× the smallest",
         ">replay, for an event",
         ">× the smallest",
+        ">raw read, for an event",
+        ">× the smallest",
+        ">raw append, for an event",
+        ">× the smallest",
     ]);
     for size in &sizes {
         let least = sizes[0];
         let cost = |of: fn(&Growth) -> &Spread| {
             [time_spread(of(size)), ratio(time_ratio(of(size), of(least)))]
         };
-        let costs = [cost(|at| &at.append_us), cost(|at| &at.lone_us), cost(|at| &at.replay_us)];
+        let costs = [
+            cost(|at| &at.append_us),
+            cost(|at| &at.lone_us),
+            cost(|at| &at.replay_us),
+            cost(|at| &at.raw_read_us),
+            cost(|at| &at.raw_append_us),
+        ];
         grid.row([count(size.stored)].into_iter().chain(costs.into_iter().flatten()));
     }
     grid.titled(&format!("### Costs by {name} stored"), "")
@@ -182,6 +192,7 @@ fn who(contender: Contender, raw: &str) -> String {
         Contender::Store => "**this store**".to_owned(),
         Contender::Raw => raw.to_owned(),
         Contender::GroupCommit => "bare group commit".to_owned(),
+        Contender::Keeper => "bare group commit with streams' rows".to_owned(),
         Contender::Naive => "naive store".to_owned(),
         Contender::Memory => "store in memory".to_owned(),
     }

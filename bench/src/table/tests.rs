@@ -43,10 +43,12 @@ fn each_measurement_has_its_table() {
     assert!(lone.contains("250 µs, and that of one raw commit 200 µs: 1.250 times"), "{lone}");
     let appends = row(&["this store, 64 appenders", "32,000"]);
     assert!(appends.contains(
-        "32,000 (28,800–35,200) | 0.800 | 0.889 | 5.33 | 1.50 ms | 6.00 ms | 30.0 ms | 25.0 µs"
+        "32,000 (28,800–35,200) | 0.800 | 0.889 | 0.941 | 5.33 | 1.50 ms | 6.00 ms | 30.0 ms | 25.0 µs"
     ));
-    assert!(row(&["this store, 1,024 appenders", "48,000"]).contains("| 0.960 | 1.000 |"));
-    assert!(row(&["bare group commit, 64 callers", "36,000"]).contains("| 0.900 | 1.000 |"));
+    assert!(row(&["this store, 1,024 appenders", "48,000"]).contains("| 0.960 | 1.000 | – |"));
+    assert!(row(&["bare group commit, 64 callers", "36,000"]).contains("| 0.900 | 1.000 | – |"));
+    let keeper = row(&["with streams' rows, 64 callers", "34,000"]);
+    assert!(keeper.contains("| 0.850 | 0.944 | 1.000 |"), "{keeper}");
     assert!(row(&["raw limit, 1 connection, 64 rows", "40,000"]).contains("| 1.000 | – |"));
     assert!(row(&["this store** | 100,000"]).contains("150,000 (135,000–165,000) | 75.0 | 0.500"));
     assert!(row(&["across instances | 1 "]).contains("1.50 (1.35–1.65) ms"));
@@ -54,7 +56,9 @@ fn each_measurement_has_its_table() {
     assert!(row(&["append p99"]).contains("| 2.00 |"));
     assert!(row(&["idle followers"]).contains("1.50 KiB"));
     assert!(row(&["during a replay of 100,000 events, at most"]).contains("31.0 MiB"));
-    assert_eq!(lines(&text, &["| 1,000,000 |", "| 1.250 |"]).len(), 2);
+    let grown = lines(&text, &["| 1,000,000 |", "| 1.250 |"]);
+    assert_eq!(grown.len(), 2);
+    assert!(grown[0].ends_with("| 3.75 (3.38–4.13) µs | 1.250 | 25.0 (22.5–27.5) µs | 1.250 |"));
     assert!(row(&["this store** | 64"]).contains("800 (720–880) | 0.800 | 6.00 ms | 12.0 ms"));
 }
 
@@ -107,7 +111,7 @@ fn figures_of_zero_give_no_nonsense() {
     }
     let text = made_up::report(vec![store]).markdown(Some("plots"));
     assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
-    assert_eq!(lines(&text, &["this store, 64 appenders", "| 0 | – | – | – |"]).len(), 2);
+    assert_eq!(lines(&text, &["this store, 64 appenders", "| 0 | – | – | – | – |"]).len(), 2);
 }
 
 #[test]
