@@ -11,6 +11,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns, names, unique, with_query};
 use crate::messages::Messages;
 
+/// What a keeper has to know of the rows that it inserts.
+const RETURNING: &str = "RETURNING stream, seq, stored_at AS at, running_bytes AS bytes";
+
 pub(super) struct Postgres {
     url: String,
     options: PgConnectOptions,
@@ -94,14 +97,9 @@ impl Postgres {
             "INSERT INTO {table} SELECT * FROM unnest($1::bigint[], $2::bigint[], \
              $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])"
         );
-        let statement = |insert: String| {
-            match keep {
+        let statement = |insert: String| match keep {
             "" => insert,
-            keep => format!(
-                "WITH stored AS ({insert} RETURNING stream, seq, stored_at AS at, running_bytes AS bytes)
-                 {keep}"
-            ),
-        }
+            keep => format!("WITH stored AS ({insert} {RETURNING}) {keep}"),
         };
         let (one, many) = (statement(one), statement(many));
         Ok(Box::new(Inserts { connection, one, many, turns, messages }))
