@@ -138,20 +138,20 @@ pub(crate) async fn pending(
     named(redis.run_everywhere(&scripts::PENDING, buckets, names, &args, terms).await?)
 }
 
-/// Frees at most `max_events` removed events; answers how many, those first that were freed as they
-/// were removed. Looks first where this instance removed something: most often a deletion has just
-/// been there.
+/// Frees at most `max_events` removed events; answers how many, or how many were freed as they were
+/// removed. Looks first where this instance removed something: most often a deletion has just been
+/// there.
 pub(crate) async fn reclaim(
     redis: &Redis,
     max_events: u64,
     terms: &[u8],
     dirty: &Dirty,
 ) -> Result<u64> {
-    let freed = dirty.take_freed(max_events);
+    let freed = reclaim_in(redis, &dirty.take(), max_events, terms, dirty).await?;
     if freed > 0 {
         return Ok(freed);
     }
-    let freed = reclaim_in(redis, &dirty.take(), max_events, terms, dirty).await?;
+    let freed = dirty.take_freed(max_events);
     if freed > 0 {
         return Ok(freed);
     }

@@ -27,13 +27,13 @@ BEGIN
         ORDER BY s.id LIMIT p_limit;
     WHEN 'least recent' THEN
         -- The first streams of either living state, by the index.
-        RETURN QUERY SELECT s.since, s.id, row_to_json(s)::text FROM {streams} s
-        WHERE s.id IN (
-            (SELECT x.id FROM {streams} x WHERE x.state = 0 AND (x.since, x.id) > (p_at, p_id)
+        RETURN QUERY SELECT s.since, s.id, row_to_json(s)::text
+        FROM (
+            (SELECT * FROM {streams} x WHERE x.state = 0 AND (x.since, x.id) > (p_at, p_id)
                 ORDER BY x.since, x.id LIMIT p_limit)
             UNION ALL
-            (SELECT x.id FROM {streams} x WHERE x.state = 1 AND (x.since, x.id) > (p_at, p_id)
-                ORDER BY x.since, x.id LIMIT p_limit))
+            (SELECT * FROM {streams} x WHERE x.state = 1 AND (x.since, x.id) > (p_at, p_id)
+                ORDER BY x.since, x.id LIMIT p_limit)) s
         ORDER BY s.since, s.id LIMIT p_limit;
     -- By the session's index, however few of all streams its own are.
     WHEN 'of session' THEN
@@ -107,6 +107,9 @@ $body$;
 -- Applies the removals that still fit, each of another stream: 'prefix' up to p_through, 'whole' at
 -- p_at, 'tombstone'. Answers for each how many events it took, NULL where it did not fit, and the
 -- stream's name.
+--
+-- Tables are sought by subqueries that are none of the planner's to join (OFFSET 0), and rows changed
+-- where these found them: a plan that was made while a table was small would read all of it.
 CREATE FUNCTION {remove} (
     p_key bytea[], p_what text[], p_through bigint[], p_at bigint[], p_last_seq bigint[],
     p_active_at bigint[], p_sync text
@@ -114,18 +117,22 @@ CREATE FUNCTION {remove} (
 RETURNS TABLE (o_events bigint, o_session text, o_name text)
 LANGUAGE plpgsql {settings} AS $body$
 DECLARE
+    v_ids bigint[];
     v_sessions text[];
     -- Columns by removal, and what is gone all told.
     v_done record;
 BEGIN
     PERFORM {commit_as}(p_sync);
-    v_sessions := ARRAY(
-        SELECT DISTINCT s.session FROM {streams} s WHERE s.key = ANY (p_key) AND s.session <> '');
+    SELECT array_agg(s.id), array_agg(DISTINCT s.session) FILTER (WHERE s.session <> '')
+    INTO v_ids, v_sessions
+    FROM unnest(p_key) AS w (key)
+    CROSS JOIN LATERAL (
+        SELECT x.id, x.session FROM {streams} x WHERE x.key = w.key OFFSET 0) s;
     PERFORM 1 FROM {sessions} x WHERE x.id = ANY (v_sessions) ORDER BY x.id FOR NO KEY UPDATE;
-    PERFORM 1 FROM {streams} s WHERE s.key = ANY (p_key) ORDER BY s.id FOR UPDATE;
+    PERFORM 1 FROM {streams} s WHERE s.id = ANY (v_ids) ORDER BY s.id FOR UPDATE;
 
     WITH asked AS (
-        SELECT w.n, w.what, w.at, s.id, s.session, s.name, s.state, s.first_seq, s.removed_bytes,
+        SELECT w.n, w.what, w.at, s.row, s.id, s.session, s.name, s.state, s.first_seq, s.removed_bytes,
             s.booked_bytes, s.own_bytes,
             -- The last event that is taken: that of a prefix, or of the stream.
             coalesce(e.seq, s.last_seq) AS through, coalesce(e.tag, s.last_tag) AS tag,
@@ -136,10 +143,14 @@ BEGIN
                     AND (w.what = 'tombstone' OR s.state < 2) END, false) AS fits
         FROM unnest(p_key, p_what, p_through, p_at, p_last_seq, p_active_at)
             WITH ORDINALITY AS w (key, what, through, at, last_seq, active_at, n)
-        LEFT JOIN {streams} s ON s.key = w.key
-        LEFT JOIN {events} e ON e.stream = s.id AND e.seq = w.through
-            AND w.through BETWEEN s.first_seq AND s.last_seq
-        LEFT JOIN {events} rest ON rest.stream = s.id AND rest.seq = w.through + 1),
+        LEFT JOIN LATERAL (
+            SELECT x.ctid AS row, x.* FROM {streams} x WHERE x.key = w.key OFFSET 0) s ON true
+        LEFT JOIN LATERAL (
+            SELECT * FROM {events} x WHERE x.stream = s.id AND x.seq = w.through
+                AND x.seq BETWEEN s.first_seq AND s.last_seq OFFSET 0) e ON true
+        LEFT JOIN LATERAL (
+            SELECT x.stored_at FROM {events} x
+            WHERE x.stream = s.id AND x.seq = w.through + 1 OFFSET 0) rest ON true),
     -- With what each takes from the sums of its session and of everything.
     fitting AS (
         SELECT a.*, a.through + 1 - a.first_seq AS events,
@@ -152,9 +163,9 @@ BEGIN
             first_seq = f.through + 1, removed_tag = f.tag, removed_bytes = f.running_bytes,
             oldest_at = f.oldest_at, expired_at = coalesce(f.at, s.expired_at),
             since = coalesce(f.at, s.since)
-        FROM fitting f WHERE s.id = f.id AND f.what <> 'tombstone'),
+        FROM fitting f WHERE s.ctid = f.row AND f.what <> 'tombstone'),
     dropped AS (
-        DELETE FROM {streams} s USING fitting f WHERE s.id = f.id AND f.what = 'tombstone'),
+        DELETE FROM {streams} s USING fitting f WHERE s.ctid = f.row AND f.what = 'tombstone'),
     queued AS (
         INSERT INTO {garbage} (stream, below)
         SELECT f.id, f.through + 1 FROM fitting f WHERE f.events > 0),
@@ -168,7 +179,9 @@ BEGIN
                     WHEN 'tombstone' THEN f.booked_bytes - f.removed_bytes + f.own_bytes
                     ELSE f.bytes END)::bigint AS bytes
             FROM fitting f GROUP BY f.session) c
-        WHERE x.id = c.session),
+        CROSS JOIN LATERAL (
+            SELECT y.ctid AS row FROM {sessions} y WHERE y.id = c.session OFFSET 0) y
+        WHERE x.ctid = y.row),
     gone AS (
         SELECT sum(f.streams) AS streams, sum(f.events)::bigint AS events,
             sum(CASE f.what WHEN 'whole' THEN -1 WHEN 'tombstone' THEN 1 - f.streams ELSE 0 END)
@@ -216,8 +229,10 @@ BEGIN
                 WHERE y.stream = g.stream AND y.seq < g.below ORDER BY y.seq LIMIT p_max) y
             LIMIT p_max));
         GET DIAGNOSTICS v_freed = ROW_COUNT;
-        DELETE FROM {garbage} x WHERE x.id = ANY (v_ids) AND NOT EXISTS (
-            SELECT FROM {events} y WHERE y.stream = x.stream AND y.seq < x.below);
+        -- Those of which nothing is left. (As a join, NOT EXISTS might read all events.)
+        DELETE FROM {garbage} x WHERE x.id = ANY (v_ids) AND (
+            SELECT y.seq FROM {events} y
+            WHERE y.stream = x.stream AND y.seq < x.below LIMIT 1) IS NULL;
         GET DIAGNOSTICS v_done = ROW_COUNT;
         EXIT WHEN v_freed > 0 OR v_done = 0;
     END LOOP;

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use mcp_event_store_core::backend::{Backend, Candidates, PageLimit};
+use mcp_event_store_core::backend::{Backend, Candidates, PageLimit, Removal, Remove, StreamMeta};
 use mcp_event_store_core::{
     Clock, EventStore, Lease, Maintenance, Message, NewEvent, ReplayMode, Retention, SessionId,
     SessionStore, Settings, StreamRef, Timestamp,
 };
-use mcp_event_store_postgres::PostgresOptions;
+use mcp_event_store_postgres::{PostgresBackend, PostgresOptions};
 use mcp_event_store_test_servers::Postgres;
 use sqlx::Row;
 
@@ -35,10 +35,14 @@ async fn fill(scope: &Scope) {
          FROM generate_series(1, {SESSIONS} * 400) i;
          INSERT INTO @events SELECT s.id, seq, 1, 1e12, 100 * seq, NULL, '{{}}'
          FROM @streams s CROSS JOIN generate_series(1, 5) seq WHERE s.session <> 'small';
-         INSERT INTO @garbage (stream, below) SELECT -i, 5 FROM generate_series(1, 20000) i;
-         ANALYZE @sessions; ANALYZE @streams; ANALYZE @events; ANALYZE @garbage;"
+         INSERT INTO @garbage (stream, below) SELECT -i, 5 FROM generate_series(1, 20000) i"
     ));
     scope.run(rows).await;
+}
+
+async fn analyze(scope: &Scope) {
+    let tables = "ANALYZE @sessions; ANALYZE @streams; ANALYZE @events; ANALYZE @garbage";
+    scope.run(scope.sql(tables)).await;
 }
 
 async fn read(scope: &Scope, stream: &StreamRef) {
@@ -49,14 +53,44 @@ async fn read(scope: &Scope, stream: &StreamRef) {
     backend.close().await.unwrap();
 }
 
-/// A plan for a table of one page scans it, if it may.
-async fn small(scope: &Scope) {
+/// A plan for a table of one page scans it, if it may. The connection that is left has such plans of
+/// what a sweep does, too.
+async fn small(scope: &Scope) -> PostgresBackend {
     let engine = scope.engine().await;
     let only = stream("small", "only");
     append(&engine, &only, "one").await;
+    append(&engine, &only, "two").await;
     engine.close().await.unwrap();
-    scope.run(scope.sql("ANALYZE @streams; ANALYZE @events")).await;
+    analyze(scope).await;
     read(scope, &only).await;
+    let backend = scope.backend(&Clock::system()).await.unwrap();
+    remove_and_free(&backend, 1).await;
+    backend
+}
+
+/// Removes streams in each way, so many in each of two steps, and frees what they held.
+async fn remove_and_free(backend: &PostgresBackend, streams: usize) {
+    let (streams, _) = backend.candidates(&Candidates::LeastRecent, None, streams).await.unwrap();
+    let removal = |(place, meta): (usize, &StreamMeta)| {
+        let what = match place % 2 {
+            0 => Remove::Prefix { through: meta.first_seq },
+            _ => Remove::Whole { at: Timestamp(1), unchanged: meta.version() },
+        };
+        Removal { key: meta.key, what }
+    };
+    let removals: Vec<_> = streams.iter().enumerate().map(removal).collect();
+    let taken = backend.remove(&removals).await.unwrap();
+    assert!(taken.iter().all(Option::is_some) && !taken.is_empty(), "{taken:?}");
+    let ever = Candidates::Tombstones(Timestamp(i64::MAX));
+    let (streams, _) = backend.candidates(&ever, None, streams.len()).await.unwrap();
+    let removal = |meta: &StreamMeta| Removal {
+        key: meta.key,
+        what: Remove::Tombstone { unchanged: meta.version() },
+    };
+    let removals: Vec<_> = streams.iter().map(removal).collect();
+    let taken = backend.remove(&removals).await.unwrap();
+    assert!(taken.iter().all(Option::is_some), "{taken:?}");
+    while backend.reclaim(1000).await.unwrap() > 0 {}
 }
 
 async fn every_operation(scope: &Scope) {
@@ -83,9 +117,10 @@ async fn every_operation(scope: &Scope) {
     backend.large_sessions(2_000_000, None, 100).await.unwrap();
     backend.forget_sessions(&settings, 10).await.unwrap();
     backend.claim_sweep("me", Duration::from_secs(1)).await.unwrap();
+    remove_and_free(&backend, 250).await;
     assert_eq!(backend.reclaim(1).await.unwrap(), 0);
     backend.usage().await.unwrap();
-    let one = stream("s8", "n7");
+    let one = stream("s8", "n10057");
     let found = backend.find(&one).await.unwrap().unwrap();
     backend.read(&found.meta.key, 2, PageLimit::PAGE).await.unwrap().unwrap();
     backend.take_over(&found.meta.key).await.unwrap().unwrap();
@@ -102,7 +137,7 @@ async fn every_operation(scope: &Scope) {
     let end = NewEvent { completes_stream: true, ..event("the end") };
     engine.store_event(&primed, end).await.unwrap();
     // What has expired comes to life again, or is replaced.
-    append(&engine, &stream("s8", "n57"), "revived or replaced").await;
+    append(&engine, &stream("s8", "n10107"), "revived or replaced").await;
     engine.renew(&fresh, &Lease::new("me", Duration::from_secs(9))).await.unwrap();
     let replay = engine.read_stream(&fresh, ReplayMode::Stored).await.unwrap();
     assert_eq!(replay.events.try_collect::<Vec<_>>().await.unwrap().len(), 20);
@@ -149,12 +184,15 @@ async fn no_operation_scans_a_growing_table() {
         scope.rows(log).await[0].get(0)
     };
     let before = log().await.len();
-    small(&scope).await;
+    let with_old_plans = small(&scope).await;
     fill(&scope).await;
+    remove_and_free(&with_old_plans, 250).await;
+    with_old_plans.close().await.unwrap();
+    analyze(&scope).await;
     every_operation(&scope).await;
     // A pooler's connections have other settings.
     let options = PostgresOptions { notify: false, ..scope.options.clone() };
-    read(&Scope { url: scope.url.clone(), options }, &stream("s9", "n8")).await;
+    read(&Scope { url: scope.url.clone(), options }, &stream("s9", "n10058")).await;
     let log = log().await;
     let log = &log[before..];
     let (mut scans, mut wrong) = (0, Vec::new());

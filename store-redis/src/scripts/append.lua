@@ -128,6 +128,8 @@ local function append(group, again)
   elseif not extends then
     remove_all(p, m)
     m.expired, m.lease, m.owner = NONE, NONE, ''
+    -- The events may get a new key, which has no expiry yet.
+    if guard_ttl > 0 then m.guard = 0 end
   end
   local total = m.total
   if not push(p, m, group) then

@@ -113,9 +113,8 @@ local function take_out(p, m)
   if m.oldest ~= NONE then call('ZREM', p .. ':a', m.key) end
   if m.total - m.removed >= LARGE then call('ZREM', p .. ':l', m.key) end
   if m.waits then call('SREM', p .. ':u', m.key) end
-  -- What was removed before is freed already, or waits.
-  local holds = m.first <= m.last and call('EXISTS', p .. ':e:' .. m.key) == 1
-  if holds then call('SADD', p .. ':g', m.key) end
+  -- Also if all its events are freed: an empty key may be left.
+  if call('EXISTS', p .. ':e:' .. m.key) == 1 then call('SADD', p .. ':g', m.key) end
 end
 
 -- Deletes a stream.
@@ -150,8 +149,7 @@ local function remove_all(p, m)
   if count == 0 then return 0 end
   m.removed_tag, m.removed, m.first, m.oldest = m.tag, m.total, m.last + 1, NONE
   if all and count <= FREED_WITH_STREAM then
-    call('UNLINK', p .. ':e:' .. m.key)
-    return count
+    return call('UNLINK', p .. ':e:' .. m.key) == 1 and count or 0
   end
   call('SADD', p .. ':g', m.key)
   return 0

@@ -325,6 +325,57 @@ proptest! {
     }
 }
 
+fn appends(count: usize) -> impl Iterator<Item = Step> {
+    let append = Step::Append { by: 0, stream: (1, 1), bytes: 10, owner: 0, completes: false };
+    std::iter::repeat_n(append, count)
+}
+
+#[tokio::test]
+async fn a_stream_whose_events_were_freed_before_it_leaves_nothing() {
+    let wait = |seconds| Step::Wait { seconds };
+    // Its only event is too old, and then it expires without any.
+    let trimmed = appends(1).chain([wait(39), wait(10), Step::Sweep]);
+    run(server().await, &trimmed.collect::<Vec<_>>()).await;
+    // It expires with more events than are freed at once.
+    let long = appends(65).chain([wait(39), wait(39), Step::Sweep]);
+    run(server().await, &long.collect::<Vec<_>>()).await;
+    // It comes to life again, before it was swept and after.
+    let revived = appends(2).chain([wait(39), wait(39)]).chain(appends(2));
+    let revived = revived.chain([wait(39), wait(39), Step::Sweep]).chain(appends(2));
+    run(server().await, &revived.collect::<Vec<_>>()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_comes_to_life_again_keeps_the_expiry_of_its_keys() {
+    let (clock, options, url) = (Clock::manual(), options(), server().await);
+    let backend = RedisBackend::open(url, &options, Durability::Relaxed, clock.clone()).await;
+    let engines = [Engine::open(backend.unwrap(), settings()).unwrap()];
+    let mut connection = connect(url).await;
+    for swept in [false, true] {
+        for append in appends(1) {
+            apply(&engines, &clock, &append).await;
+        }
+        clock.advance(Duration::from_secs(70));
+        if swept {
+            assert_eq!(engines[0].sweep().await.unwrap().expired_streams, 1);
+        }
+        for append in appends(1) {
+            apply(&engines, &clock, &append).await;
+        }
+        let keys = keys(&mut connection, &options).await;
+        let parts = keys.iter().filter(|(name, _)| name.contains(":e:") || name.contains(":m:"));
+        let parts: Vec<_> = parts.collect();
+        assert_eq!(parts.len(), 2, "{parts:?}");
+        for (name, key) in parts {
+            let left: i64 = redis::cmd("PTTL").arg(key).query_async(&mut connection).await.unwrap();
+            assert!(left > 0, "{name} never expires");
+        }
+    }
+    let [engine] = engines;
+    engine.delete_session(&id(1)).await.unwrap();
+    engine.close().await.unwrap();
+}
+
 /// One server for all cases.
 async fn server() -> &'static str {
     static SERVER: tokio::sync::OnceCell<Redis> = tokio::sync::OnceCell::const_new();
