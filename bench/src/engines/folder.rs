@@ -1,7 +1,7 @@
 //! A folder of the benchmark's own, beside the path that a URL names: on the same disk.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::Context as _;
 use mcp_event_store::Error;
@@ -50,10 +50,15 @@ impl Folder {
     pub(super) fn clear(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(self.folder.path())? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            } else {
-                fs::remove_file(entry.path())?;
+            let removed = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
+                Ok(_) => fs::remove_file(entry.path()),
+                Err(error) => Err(error),
+            };
+            match removed {
+                // A connection that is closing removes SQLite's logs itself.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
             }
         }
         Ok(())
