@@ -4,8 +4,8 @@
 //! way. There commits of appends and steps take turns, and a step is only as large as takes no
 //! longer than a commit. So an append waits for one step at most, and that about doubles the time
 //! it takes; and a sweep gets about half of the writer's time. Where the database has several
-//! writers nobody takes turns, and steps are as small. While nobody appends, they are as large as
-//! they may be.
+//! writers nobody takes turns: steps are as small, and a sweep rests after each for as long as it
+//! took. While nobody appends, steps are as large as they may be, and follow each other at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -50,6 +50,14 @@ impl Pace {
         match &self.turn {
             Some(turn) => Some(turn.lock().await),
             None => None,
+        }
+    }
+
+    /// Lets appends have the server for themselves for as long as a step took, where nobody takes turns
+    /// and somebody appends.
+    pub(super) async fn rest(&self, step: Duration) {
+        if self.turn.is_none() && self.step_time().is_some() {
+            tokio::time::sleep(step).await;
         }
     }
 
@@ -122,6 +130,8 @@ fn smallest(most: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const MOST: usize = 256;
@@ -179,6 +189,17 @@ mod tests {
         assert_eq!(pace.step_time(), Some(ALLOWED * 2));
         pace.opened -= COMPANY * 2;
         assert_eq!(pace.step_time(), None);
+    }
+
+    #[tokio::test]
+    async fn a_sweep_rests_only_beside_appends_that_take_no_turns() {
+        let goes_on = |pace: &Pace| pace.rest(ALLOWED).now_or_never().is_some();
+        let (alone, among_others) = (Pace::new(1), Pace::new(2));
+        assert!(goes_on(&alone) && goes_on(&among_others), "nobody appends");
+        alone.committed(ALLOWED);
+        among_others.committed(ALLOWED);
+        assert!(goes_on(&alone) && !goes_on(&among_others));
+        among_others.rest(ALLOWED).await;
     }
 
     #[tokio::test]

@@ -254,15 +254,22 @@ impl<'a, B: Backend> Sweep<'a, B> {
     }
 }
 
-/// Does a step that writes when it is its turn; answers how long it took from then on.
+/// Does a step that writes when it is its turn, and then rests where nobody takes turns; answers how
+/// long the step took.
 async fn in_turn<B, T>(
     shared: &Shared<B>,
     step: impl Future<Output = Result<T>>,
 ) -> Result<(T, Duration)> {
-    let _turn = shared.pace.turn().await;
+    let turn = shared.pace.turn().await;
     let started = Instant::now();
     let done = step.await?;
-    Ok((done, started.elapsed()))
+    let time = started.elapsed();
+    drop(turn);
+    tokio::select! {
+        () = shared.pace.rest(time) => {}
+        () = shared.stop.cancelled() => {}
+    }
+    Ok((done, time))
 }
 
 /// Removes the events of `meta` up to `through`.
