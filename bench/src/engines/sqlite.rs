@@ -25,11 +25,11 @@ const INSERT: &str = "INSERT INTO events VALUES (?,?,?,?,?,?,?)";
 const KEEP: &str = "INSERT INTO streams VALUES (?1,?2,?2,?2) ON CONFLICT (stream)
     DO UPDATE SET last_seq = ?2, newest_at = ?2, total_bytes = ?2";
 /// Fills `streams` and `events` with as many streams, of two events each, with texts from here.
-const TEXTS: &str = "CREATE TEMP TABLE texts (n INTEGER PRIMARY KEY, text TEXT)";
+const TEXTS: &str = "CREATE TEMP TABLE texts (id INTEGER PRIMARY KEY, text TEXT)";
 const FILL: [&str; 2] = [
     "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < 2 * ?1)
      INSERT INTO events SELECT n / 2, n % 2, 7, n, n, NULL, t.text
-     FROM numbers CROSS JOIN texts t ON t.n = 1 + numbers.n % 256",
+     FROM numbers CROSS JOIN texts t ON t.id = 1 + n % 256",
     "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?1)
      INSERT INTO streams SELECT n, 1, n, 1000 FROM numbers",
 ];
@@ -232,7 +232,7 @@ impl Scattered {
 impl Connection for Scattered {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let places: Vec<_> = (0..rows).map(|_| self.next()).collect();
-        let insert = vec!["(?,?,7,?2,?2,NULL,?)"; rows].join(",");
+        let insert = vec!["(?,?,7,?,?,NULL,?)"; rows].join(",");
         let insert = format!("INSERT INTO events VALUES {insert}");
         let mut insert = sqlx::query(AssertSqlSafe(insert));
         let among = vec!["?"; rows].join(",");
@@ -242,7 +242,8 @@ impl Connection for Scattered {
         );
         let mut keep = sqlx::query(AssertSqlSafe(keep));
         for (stream, seq) in places {
-            insert = insert.bind(stream).bind(seq).bind(self.messages.next().get().to_owned());
+            insert = insert.bind(stream).bind(seq).bind(seq).bind(seq);
+            insert = insert.bind(self.messages.next().get().to_owned());
             keep = keep.bind(stream);
         }
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
