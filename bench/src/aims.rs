@@ -228,7 +228,7 @@ fn sweeping(store: &StoreReport) -> Option<f64> {
 
 /// With as many clients as were tried.
 fn end_to_end(store: &StoreReport, who: Contender) -> Option<f64> {
-    let busiest = store.served_by(who).max_by_key(|calls| calls.clients)?;
+    let busiest = store.busiest(who)?;
     rate_ratio(&busiest.rate, &store.without_store(busiest)?.rate)
 }
 

@@ -106,9 +106,9 @@ impl StoreReport {
         scans.find(|scan| (scan.events, scan.message_bytes) == what)
     }
 
-    /// This store's server, with as many clients as were tried.
-    pub(crate) fn busiest(&self) -> Option<&EndToEnd> {
-        self.served_by(Contender::Store).max_by_key(|calls| calls.clients)
+    /// The server of `who`, with as many clients as were tried.
+    pub(crate) fn busiest(&self, who: Contender) -> Option<&EndToEnd> {
+        self.served_by(who).max_by_key(|calls| calls.clients)
     }
 
     /// The server with the store in memory, with as many clients as `calls`.
@@ -121,8 +121,7 @@ impl StoreReport {
         self.served_by(Contender::Raw).find(|row| row.clients == calls.clients)
     }
 
-    /// The servers of one contender, by their numbers of clients.
-    pub(crate) fn served_by(&self, contender: Contender) -> impl Iterator<Item = &EndToEnd> {
+    fn served_by(&self, contender: Contender) -> impl Iterator<Item = &EndToEnd> {
         self.end_to_end.iter().filter(move |row| row.contender == contender)
     }
 }

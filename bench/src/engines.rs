@@ -192,6 +192,13 @@ fn names(stream: &StreamRef) -> (&str, &str) {
     (stream.session.as_ref().map_or("", SessionId::as_str), stream.stream.as_str())
 }
 
+/// A keeper's row of a stream whose last event is `seq`, where rows are bytes: sequence, time and
+/// bytes.
+#[cfg(any(feature = "redis", feature = "rocksdb"))]
+fn stream_row(seq: u64) -> Vec<u8> {
+    [seq.to_be_bytes(); 3].concat()
+}
+
 /// A name that nothing else has: what a run stores on a shared server is its own.
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) fn unique() -> anyhow::Result<String> {

@@ -82,13 +82,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// A connection that inserts; with what else it does for the rows that it `stored`.
-    async fn inserts(
-        &self,
-        messages: Messages,
-        turns: Turns,
-        keep: &str,
-    ) -> anyhow::Result<Box<dyn Connection>> {
+    async fn inserts(&self, messages: Messages, turns: Turns) -> anyhow::Result<Inserts> {
         let mut connection = self.connect().await?;
         self.prepare(&mut connection).await?;
         let table = format!("{}_raw.events", self.prefix);
@@ -97,12 +91,7 @@ impl Postgres {
             "INSERT INTO {table} SELECT * FROM unnest($1::bigint[], $2::bigint[], \
              $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])"
         );
-        let statement = |insert: String| match keep {
-            "" => insert,
-            keep => format!("WITH stored AS ({insert} {RETURNING}) {keep}"),
-        };
-        let (one, many) = (statement(one), statement(many));
-        Ok(Box::new(Inserts { connection, one, many, turns, messages }))
+        Ok(Inserts { connection, one, many, turns, messages })
     }
 
     async fn schemas(&self, connection: &mut PgConnection) -> anyhow::Result<Vec<String>> {
@@ -162,7 +151,7 @@ impl Raw for Postgres {
     }
 
     async fn connection(&self, messages: Messages) -> anyhow::Result<Box<dyn Connection>> {
-        self.inserts(messages, self.turns.clone(), "").await
+        Ok(Box::new(self.inserts(messages, self.turns.clone()).await?))
     }
 
     async fn keeper(
@@ -170,19 +159,21 @@ impl Raw for Postgres {
         messages: Messages,
         streams: u64,
     ) -> anyhow::Result<Box<dyn Connection>> {
-        let (turns, table) = (Turns::of_its_own(streams), format!("{}_raw.streams", self.prefix));
-        let mut connection = self.connect().await?;
-        self.prepare(&mut connection).await?;
+        let table = format!("{}_raw.streams", self.prefix);
+        let mut inserts = self.inserts(messages, Turns::of_its_own(streams)).await?;
         let rows =
             format!("INSERT INTO {table} SELECT n, 0, 0, 0 FROM generate_series($1, $2) AS n");
-        let first = turns.first.cast_signed();
+        let first = inserts.turns.first.cast_signed();
         let rows = sqlx::query(AssertSqlSafe(rows)).bind(first);
-        rows.bind(first + streams.cast_signed() - 1).execute(&mut connection).await?;
-        let keep = format!(
-            "UPDATE {table} s SET last_seq = w.seq, newest_at = w.at, total_bytes = w.bytes
-             FROM stored w WHERE s.stream = w.stream"
-        );
-        self.inserts(messages, turns, &keep).await
+        rows.bind(first + streams.cast_signed() - 1).execute(&mut inserts.connection).await?;
+        for insert in [&mut inserts.one, &mut inserts.many] {
+            *insert = format!(
+                "WITH stored AS ({insert} {RETURNING})
+                 UPDATE {table} s SET last_seq = w.seq, newest_at = w.at, total_bytes = w.bytes
+                 FROM stored w WHERE s.stream = w.stream"
+            );
+        }
+        Ok(Box::new(inserts))
     }
 
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>> {

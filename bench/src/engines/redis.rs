@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
 
-use super::{Connection, Engine, Raw, STREAMS, Scan, Turns, unique, with_query};
+use super::{Connection, Engine, Raw, STREAMS, Scan, Turns, stream_row, unique, with_query};
 use crate::messages::Messages;
 
 /// The store's first field of an event: time and running bytes.
@@ -200,9 +200,7 @@ impl Connection for Adds {
             let key = format!("{}{stream}", self.prefix);
             add(&mut pipe, &key, &mut self.messages);
             if self.keeps_streams {
-                let [time, bytes] = [seq; 2].map(u64::to_be_bytes);
-                let row = [seq.to_be_bytes(), time, bytes].concat();
-                pipe.cmd("SET").arg(key + ":row").arg(row).ignore();
+                pipe.cmd("SET").arg(key + ":row").arg(stream_row(seq)).ignore();
             }
         }
         pipe.exec_async(&mut self.connection).await?;

@@ -13,7 +13,7 @@ use rocksdb::{
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::folder::Folder;
-use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns};
+use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns, stream_row};
 use crate::messages::Messages;
 
 /// Bytes that the store puts before a message: tag, time, running bytes, `retry`.
@@ -225,8 +225,7 @@ impl Connection for Puts {
             let (stream, seq) = self.turns.next();
             batch.put(key(stream, seq), value(&mut self.messages));
             if self.keeps_streams {
-                let [time, bytes] = [seq; 2].map(u64::to_be_bytes);
-                batch.put(stream_key(stream), [seq.to_be_bytes(), time, bytes].concat());
+                batch.put(stream_key(stream), stream_row(seq));
             }
         }
         let db = self.db.clone();

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::style::{AXIS, HEIGHT, LABEL, TITLE, WIDTH, colour, legend, range};
 use crate::compare::{positive, rate_ratio};
 use crate::numbers::{ratio, short};
-use crate::report::StoreReport;
+use crate::report::{Contender, StoreReport};
 use crate::stats::{Spread, float};
 
 /// The bars of one store.
@@ -31,7 +31,7 @@ const SERIES: [(&str, usize, RateOf); 3] = [
 /// The bars of all stores that were measured with as many clients as a server without one.
 pub(super) fn bars(stores: &[(String, &StoreReport)]) -> Vec<Bars> {
     let bars = |(name, store): &(String, &StoreReport)| {
-        let busiest = store.busiest()?;
+        let busiest = store.busiest(Contender::Store)?;
         let (with, without) = (busiest.rate, store.without_store(busiest)?.rate);
         positive(with.median).and(positive(without.median))?;
         let in_memory = store.in_memory(busiest).map(|calls| calls.rate);

@@ -86,7 +86,7 @@ fn limit_of<'a>(rows: &'a [Append], row: &'a Append) -> Option<&'a Append> {
     }
 }
 
-/// The row of `who` joins callers that `row` is measured against: for its own row, itself.
+/// The row of `who`, which joins callers, that `row` is measured against: for its own row, itself.
 fn joined_of<'a>(rows: &'a [Append], who: Contender, row: &Append) -> Option<&'a Append> {
     let is_below = match row.contender {
         Contender::Store | Contender::Keeper => true,
