@@ -83,7 +83,7 @@ impl Appender<'_> {
 
     fn terms(&self) -> Terms<'_> {
         let Self { server, settings, .. } = self;
-        Terms { settings, offset: server.offset(), sync: server.sync() }
+        Terms { settings, offset: server.offset(), sync: server.sync(), extend: server.extend() }
     }
 
     /// Sends a batch, and answers its groups in their own order.

@@ -1,12 +1,14 @@
 //! A batch as the arguments of `extend`, `start` or `append`: columns of groups, events and leases.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mcp_event_store_core::backend::{Group, Known, StreamKey, event_bytes};
 use mcp_event_store_core::{Lease, STREAM_OVERHEAD_BYTES, Settings, StreamRef};
 
 use crate::call::Call;
 use crate::rows::{int, millis, session_text, tag_to_int};
+use crate::statement::Statement;
 
 /// Where a stream's row is, for as long as there is one: a number is never used again, and in a
 /// database that was made anew the keys are others.
@@ -30,6 +32,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) offset: i64,
     /// The `synchronous_commit` of the transaction.
     pub(crate) sync: &'a str,
+    /// What stands in `extend`.
+    pub(crate) extend: &'a Arc<Statement>,
 }
 
 /// Groups and events as columns.
@@ -130,6 +134,7 @@ fn extend(columns: Columns, ids: Vec<i64>, keys: Vec<Vec<u8>>, terms: Terms<'_>)
         .with(terms.offset)
         .with(terms.sync)
         .with(true)
+        .inside(terms.extend)
 }
 
 /// Known streams go on or end, and those behind them begin.

@@ -6,13 +6,15 @@
 //! then is a single message of the simple protocol.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
 use crate::names::Names;
+use crate::statement::Statement;
 
 /// An argument of a function.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub(crate) enum Argument {
 pub(crate) struct Call {
     function: &'static str,
     arguments: Vec<Argument>,
+    /// What stands in the function, where that may be sent instead.
+    inside: Option<Arc<Statement>>,
 }
 
 /// How arguments travel.
@@ -45,7 +49,13 @@ pub(crate) enum Style {
 
 impl Call {
     pub(crate) fn new(function: &'static str) -> Self {
-        Self { function, arguments: Vec::new() }
+        Self { function, arguments: Vec::new(), inside: None }
+    }
+
+    /// Where arguments are bound, `statement` is sent in the place of the call.
+    pub(crate) fn inside(mut self, statement: &Arc<Statement>) -> Self {
+        self.inside = Some(statement.clone());
+        self
     }
 
     pub(crate) fn with(mut self, argument: impl Into<Argument>) -> Self {
@@ -62,17 +72,23 @@ impl Call {
         take: impl Fn(PgRow) -> T,
     ) -> sqlx::Result<Vec<T>> {
         let rows = match style {
-            Style::Prepared => {
-                let query = sqlx::query(AssertSqlSafe(self.to_statement(names)));
-                let bound = self.arguments.iter().fold(query, |query, a| a.bind_to(query));
-                connection.fetch(bound)
-            }
+            Style::Prepared => connection.fetch(self.bind(names)),
             Style::Simple => {
                 let statement = AssertSqlSafe(self.to_literal_statement(names));
                 sqlx::raw_sql(statement).fetch(connection)
             }
         };
         rows.map_ok(take).try_collect().await
+    }
+
+    fn bind(&self, names: &Names) -> Bound<'_> {
+        match &self.inside {
+            Some(statement) => {
+                let arguments = statement.arguments.iter().map(|place| &self.arguments[*place]);
+                bind(AssertSqlSafe(statement.sql.clone()), arguments)
+            }
+            None => bind(AssertSqlSafe(self.to_statement(names)), &self.arguments),
+        }
     }
 
     fn to_statement(&self, names: &Names) -> String {
@@ -99,6 +115,10 @@ impl Call {
 }
 
 type Bound<'q> = Query<'q, Postgres, PgArguments>;
+
+fn bind<'q>(sql: impl SqlSafeStr, arguments: impl IntoIterator<Item = &'q Argument>) -> Bound<'q> {
+    arguments.into_iter().fold(sqlx::query(sql), |query, argument| argument.bind_to(query))
+}
 
 impl Argument {
     fn bind_to<'q>(&'q self, query: Bound<'q>) -> Bound<'q> {

@@ -10,7 +10,7 @@ use crate::error::classify;
 use crate::names::Names;
 use crate::pool::Door;
 use crate::schema;
-use crate::server::{Server, Setup, column};
+use crate::server::{Server, Setup, column, sync};
 
 /// The oldest version that is supported.
 const OLDEST: i64 = 130_000;
@@ -30,7 +30,7 @@ pub(crate) async fn connect(
 ) -> Result<Server> {
     let names = Names::new(&options.schema, &options.table_prefix)?;
     let style = if options.notify { Style::Prepared } else { Style::Simple };
-    let door = Door::new(connect, options.connect_timeout, style);
+    let door = Door::new(connect, options.connect_timeout, style, sync(durability));
     let mut first = door.open().await?;
     check(&mut first, options, durability).await?;
     schema::migrate(&mut first, &names).await?;

@@ -19,7 +19,7 @@
 //!
 //! A follower notices another instance's events within about 20 ms by notifications, or within
 //! `poll_interval` without them. Everything is a function in the store's schema, and each operation
-//! one statement that calls one.
+//! one statement, which calls one or is what stands in one.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -39,6 +39,7 @@ mod rows;
 mod schema;
 mod server;
 mod sessions;
+mod statement;
 mod sweep;
 mod wakeups;
 

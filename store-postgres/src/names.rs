@@ -13,8 +13,16 @@ pub(crate) const PLANNER: [&str; 5] = [
     "SET plan_cache_mode = force_generic_plan",
 ];
 
-/// What functions run under that are called from outside.
-const SEARCH_PATH: &str = "SET search_path = pg_catalog, pg_temp";
+/// Everything of ours is named with its schema.
+pub(crate) const SEARCH_PATH: &str = "SET search_path = pg_catalog, pg_temp";
+
+/// A row of the totals, which this locks: one that no other transaction has locked, if there is one.
+/// It is the last lock that any transaction takes.
+const FREE_SHARD: &str = "coalesce(
+    (SELECT o.shard FROM {totals} o WHERE o.shard = pg_backend_pid() % 16
+        FOR NO KEY UPDATE SKIP LOCKED),
+    (SELECT o.shard FROM {totals} o ORDER BY o.shard LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED),
+    pg_backend_pid() % 16)";
 
 /// Bytes of a name that the server does not cut off.
 const LONGEST_NAME: usize = 63;
@@ -67,7 +75,7 @@ impl Names {
         format!("mcp_event_store_{scope:016x}")
     }
 
-    /// `sql` with `{name}`, `{name:…}` and `{settings}` filled in.
+    /// `sql` with `{name}`, `{name:…}`, `{settings}` and `{free_shard}` filled in.
     pub(crate) fn fill_in(&self, sql: &str) -> String {
         let mut filled = String::with_capacity(sql.len() * 2);
         let mut rest = sql;
@@ -80,6 +88,10 @@ impl Names {
                         filled.push(' ');
                         filled.push_str(setting);
                     }
+                    rest = after;
+                }
+                Some(("free_shard", after)) => {
+                    filled.push_str(&self.fill_in(FREE_SHARD));
                     rest = after;
                 }
                 Some((name, after)) if is_own_name(name) => {

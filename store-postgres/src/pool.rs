@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::call::Style;
 use crate::error::classify_connect;
-use crate::names::PLANNER;
+use crate::names::{PLANNER, SEARCH_PATH};
 
 /// A connection that has rested for longer is asked first: a server or a firewall may have closed
 /// it since.
@@ -36,6 +36,8 @@ pub(crate) struct Door {
     connect: PgConnectOptions,
     timeout: Duration,
     style: Style,
+    /// The `synchronous_commit` of what has to last.
+    sync: &'static str,
     /// Raised whenever a connection was lost; shared by all pools of a store.
     losses: Arc<AtomicU64>,
 }
@@ -48,8 +50,13 @@ impl fmt::Debug for Door {
 }
 
 impl Door {
-    pub(crate) fn new(connect: PgConnectOptions, timeout: Duration, style: Style) -> Self {
-        Self { connect, timeout, style, losses: Arc::default() }
+    pub(crate) fn new(
+        connect: PgConnectOptions,
+        timeout: Duration,
+        style: Style,
+        sync: &'static str,
+    ) -> Self {
+        Self { connect, timeout, style, sync, losses: Arc::default() }
     }
 
     /// Opens a connection.
@@ -57,9 +64,18 @@ impl Door {
         self.open_with(READ_COMMITTED).await
     }
 
-    /// Opens a connection for calls, to a server that was checked.
+    /// Opens a connection for calls, to a server that was checked. What it sets is what functions
+    /// run under, and holds whatever the server is told later. A commit that waits for synchronous
+    /// replicas goes on to do so.
     async fn open_for_calls(&self) -> Result<PgConnection> {
-        self.open_with(&format!("{READ_COMMITTED}; {}", PLANNER.join("; "))).await
+        let (sync, planner) = (self.sync, PLANNER.join("; "));
+        let settings = format!(
+            "{READ_COMMITTED}; {SEARCH_PATH}; {planner};
+             SELECT set_config('synchronous_commit', CASE
+                 WHEN '{sync}' = 'on' AND s = 'remote_apply' THEN s ELSE '{sync}' END, false)
+             FROM current_setting('synchronous_commit') AS s"
+        );
+        self.open_with(&settings).await
     }
 
     async fn open_with(&self, settings: &str) -> Result<PgConnection> {

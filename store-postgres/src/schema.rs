@@ -9,11 +9,14 @@ use crate::error::classify;
 use crate::names::Names;
 use crate::server::column;
 
+/// The function of which a statement is taken.
+pub(crate) const EXTEND: &str = include_str!("schema/0001_extend.sql");
+
 /// What version 1, 2 … adds. Released files never change.
 const MIGRATIONS: &[&[&str]] = &[&[
     include_str!("schema/0001_tables.sql"),
     include_str!("schema/0001_common.sql"),
-    include_str!("schema/0001_extend.sql"),
+    EXTEND,
     include_str!("schema/0001_start.sql"),
     include_str!("schema/0001_append.sql"),
     include_str!("schema/0001_read.sql"),

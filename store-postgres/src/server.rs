@@ -2,6 +2,7 @@
 
 use std::convert::identity;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_event_store_core::{Clock, Durability, Error, Result};
@@ -15,6 +16,8 @@ use crate::error::{
 };
 use crate::names::Names;
 use crate::pool::{Door, Lent, Pool};
+use crate::schema;
+use crate::statement::Statement;
 
 /// How often a transaction that the server ended in favour of others is begun again.
 const ATTEMPTS: u32 = 25;
@@ -26,6 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Server {
     pub(crate) names: Names,
     style: Style,
+    /// What stands in `extend`.
+    extend: Arc<Statement>,
     /// A connection for each writer, so that appends wait for no read.
     appends: Pool,
     others: Pool,
@@ -48,6 +53,7 @@ pub(crate) struct Setup {
 impl Server {
     pub(crate) fn new(door: Door, setup: Setup) -> Self {
         Self {
+            extend: Arc::new(Statement::inside(schema::EXTEND, &setup.names)),
             names: setup.names,
             style: setup.style,
             appends: Pool::new(door.clone(), setup.writers),
@@ -70,10 +76,11 @@ impl Server {
 
     /// The `synchronous_commit` of transactions that have to last.
     pub(crate) fn sync(&self) -> &'static str {
-        match self.durability {
-            Durability::Committed => "on",
-            Durability::Relaxed => "off",
-        }
+        sync(self.durability)
+    }
+
+    pub(crate) fn extend(&self) -> &Arc<Statement> {
+        &self.extend
     }
 
     /// Sends an append. It is not sent again after a lost connection, since it may have been done.
@@ -163,6 +170,14 @@ impl Server {
     pub(crate) async fn close(&self) {
         self.appends.close().await;
         self.others.close().await;
+    }
+}
+
+/// The `synchronous_commit` that `durability` asks for.
+pub(crate) fn sync(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Committed => "on",
+        Durability::Relaxed => "off",
     }
 }
 

@@ -53,22 +53,6 @@ BEGIN
 END
 $body$;
 
--- A row of the totals that this transaction has locked: the last lock that any takes.
-CREATE FUNCTION {free_shard} () RETURNS integer
-LANGUAGE plpgsql AS $body$
-DECLARE
-    v_own CONSTANT integer := pg_backend_pid() % 16;
-    v_shard integer;
-BEGIN
-    SELECT t.shard INTO v_shard FROM {totals} t WHERE t.shard = v_own FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        SELECT t.shard INTO v_shard FROM {totals} t
-        ORDER BY t.shard LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
-    END IF;
-    RETURN coalesce(v_shard, v_own);
-END
-$body$;
-
 -- Adds to the totals.
 CREATE FUNCTION {add_totals} (
     p_streams bigint, p_tombstones bigint, p_events bigint, p_bytes bigint, p_sessions bigint
@@ -79,7 +63,7 @@ BEGIN
         changes = t.changes + 1, streams = t.streams + p_streams,
         tombstones = t.tombstones + p_tombstones, events = t.events + p_events,
         bytes = t.bytes + p_bytes, sessions = t.sessions + p_sessions
-    WHERE t.shard = (SELECT {free_shard}());
+    WHERE t.shard = {free_shard};
 END
 $body$;
 

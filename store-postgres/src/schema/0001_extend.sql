@@ -3,6 +3,8 @@
 -- changes nothing. What its bytes add to a stream's session is booked later.
 --
 -- Streams are locked in the order in which they are given, then a row of the totals.
+--
+-- A connection with settings of our own does not call this, but sends the statement inside.
 CREATE FUNCTION {extend} (
     -- Groups, in the order of their streams' numbers: their places in the columns below. With keys,
     -- a number means only the stream with that key.
@@ -20,31 +22,28 @@ RETURNS TABLE (
     o_group bigint, o_code bigint, o_id bigint, o_key bytea, o_first_seq bigint,
     o_stored_at bigint, o_epoch bigint)
 LANGUAGE plpgsql {settings} AS $body$
-DECLARE
-    v_now bigint;
 BEGIN
     PERFORM {commit_as}(p_sync);
-    v_now := {now}(p_offset);
     RETURN QUERY
     WITH extended AS (
         UPDATE {streams} s SET
             last_seq = s.last_seq + p_count[w.n], last_tag = p_last_tag[w.n],
             total_bytes = s.total_bytes + p_bytes[w.n],
-            oldest_at = coalesce(s.oldest_at, greatest(s.newest_at, v_now)),
-            newest_at = greatest(s.newest_at, v_now), active_at = greatest(s.active_at, v_now),
-            since = CASE WHEN p_completes[w.n] THEN greatest(s.active_at, v_now) ELSE s.since END,
+            oldest_at = coalesce(s.oldest_at, greatest(s.newest_at, t.now)),
+            newest_at = greatest(s.newest_at, t.now), active_at = greatest(s.active_at, t.now),
+            since = CASE WHEN p_completes[w.n] THEN greatest(s.active_at, t.now) ELSE s.since END,
             complete = p_completes[w.n],
             owner = CASE
                 WHEN p_completes[w.n] THEN NULL
-                WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], v_now) THEN p_owner[w.n]
+                WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], t.now) THEN p_owner[w.n]
                 ELSE s.owner END,
             lease_until = CASE
                 WHEN p_completes[w.n] THEN NULL
-                WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], v_now) THEN v_now + p_ttl[w.n]
+                WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], t.now) THEN t.now + p_ttl[w.n]
                 ELSE s.lease_until END
-        FROM unnest(p_groups, p_ids) AS w (n, id)
+        FROM (SELECT {now}(p_offset) AS now) t CROSS JOIN unnest(p_groups, p_ids) AS w (n, id)
         WHERE s.id = w.id AND (p_keys IS NULL OR s.key = p_keys[w.n])
-            AND {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl, v_now)
+            AND {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl, t.now)
         RETURNING w.n, s.id, s.key, s.last_seq - p_count[w.n] AS before,
             s.total_bytes - p_bytes[w.n] AS total, s.newest_at, s.reader_epoch),
     stored AS (
@@ -61,7 +60,7 @@ BEGIN
         FROM (
             SELECT sum(p_count[x.n])::bigint AS events, sum(p_bytes[x.n])::bigint AS bytes
             FROM extended x) c
-        WHERE p_counts AND c.events > 0 AND t.shard = (SELECT {free_shard}()))
+        WHERE p_counts AND c.events > 0 AND t.shard = {free_shard})
     SELECT x.n, 0::bigint, x.id, x.key, x.before + 1, x.newest_at, x.reader_epoch FROM extended x;
 END
 $body$;

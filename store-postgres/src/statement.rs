@@ -1,0 +1,78 @@
+//! The statement inside a function, to be sent by itself: on a connection with settings of our own
+//! that does the same, and spares the server what a call costs.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::names::Names;
+
+/// A statement with `$1`, `$2` … in the places of a function's arguments.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) sql: Arc<str>,
+    /// Which of the function's arguments each of them is.
+    pub(crate) arguments: Vec<usize>,
+}
+
+impl Statement {
+    /// The statement whose rows `function`, a file of the schema, returns as its last act.
+    pub(crate) fn inside(function: &str, names: &Names) -> Self {
+        let (head, rest) = function.split_once("RETURNS TABLE").unwrap_or_default();
+        let (_, body) = rest.split_once("RETURN QUERY").unwrap_or_default();
+        let (body, _) = body.rsplit_once(";\nEND").unwrap_or_default();
+        let parameters: Vec<_> = tokens(head).filter(|token| is_parameter(token)).collect();
+        let (mut sql, mut arguments) = (String::with_capacity(body.len()), Vec::new());
+        for token in tokens(body) {
+            let Some(argument) = parameters.iter().position(|parameter| *parameter == token) else {
+                sql.push_str(token);
+                continue;
+            };
+            let place =
+                arguments.iter().position(|known| *known == argument).unwrap_or_else(|| {
+                    arguments.push(argument);
+                    arguments.len() - 1
+                });
+            let _ = write!(sql, "${}", place + 1);
+        }
+        Self { sql: names.fill_in(sql.trim()).into(), arguments }
+    }
+}
+
+fn is_parameter(token: &str) -> bool {
+    token.starts_with("p_")
+}
+
+/// Words of letters, digits and `_`, and what stands between them.
+fn tokens(sql: &str) -> impl Iterator<Item = &str> {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let chunks = sql.as_bytes().chunk_by(move |a, b| is_word(a) == is_word(b));
+    chunks.scan(0, |from, chunk| {
+        let token = &sql[*from..*from + chunk.len()];
+        *from += chunk.len();
+        Some(token)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_get_numbers_in_the_order_in_which_they_stand() {
+        let function = "CREATE FUNCTION {f} (
+                p_a bigint[], p_b text, -- p_b means much
+                p_ab bigint, p_unused boolean)
+            RETURNS TABLE (o_a bigint)
+            LANGUAGE plpgsql {settings} AS $body$
+            BEGIN
+                PERFORM {commit_as}(p_unused);
+                RETURN QUERY
+                SELECT p_ab + x.p_a[p_b] FROM {streams} x WHERE x.id = p_ab AND x.ap_a = p_a;\nEND
+            $body$;";
+        let names = Names::new("s", "").unwrap();
+        let statement = Statement::inside(function, &names);
+        let sql = r#"SELECT $1 + x.$2[$3] FROM "s"."streams" x WHERE x.id = $1 AND x.ap_a = $2"#;
+        assert_eq!(&*statement.sql, sql);
+        assert_eq!(statement.arguments, [2, 0, 1]);
+    }
+}
