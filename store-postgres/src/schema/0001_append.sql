@@ -279,7 +279,10 @@ BEGIN
                         oldest_at = coalesce(s.oldest_at, v_at[g.w_n]), newest_at = v_at[g.w_n],
                         active_at = v_active,
                         since = CASE WHEN g.w_completes THEN v_active ELSE s.since END,
-                        complete = g.w_completes, owner = v_owner, lease_until = v_until
+                        complete = g.w_completes, state = {state}(g.w_completes, NULL),
+                        large = {large}(g.total_bytes + g.w_bytes, s.removed_bytes),
+                        unbooked = {unbooked}(g.total_bytes + g.w_bytes, s.booked_bytes, s.session),
+                        owner = v_owner, lease_until = v_until
                     WHERE s.id = g.id;
                 ELSE
                     UPDATE {streams} s SET
@@ -288,6 +291,8 @@ BEGIN
                         last_tag = g.w_last_tag, total_bytes = g.total_bytes + g.w_bytes,
                         oldest_at = v_at[g.w_n], newest_at = v_at[g.w_n], active_at = v_active,
                         since = v_active, expired_at = NULL, complete = g.w_completes,
+                        state = {state}(g.w_completes, NULL), large = {large}(g.w_bytes, 0),
+                        unbooked = {unbooked}(g.total_bytes + g.w_bytes, s.booked_bytes, s.session),
                         owner = v_owner, lease_until = v_until
                     WHERE s.id = g.id;
                 END IF;
@@ -310,10 +315,13 @@ BEGIN
             WITH created AS (
                 INSERT INTO {streams} (
                     key, session, name, first_seq, last_seq, last_tag, total_bytes, own_bytes,
-                    oldest_at, newest_at, active_at, since, complete, owner, lease_until)
+                    oldest_at, newest_at, active_at, since, complete, state, large, unbooked,
+                    owner, lease_until)
                 SELECT p_key[w.n], p_session[w.n], p_name[w.n], 1, p_count[w.n], p_last_tag[w.n],
                     p_bytes[w.n], octet_length(p_session[w.n]) + octet_length(p_name[w.n]) + 256,
-                    v_now, v_now, v_now, v_now, p_completes[w.n], w.owner, w.until
+                    v_now, v_now, v_now, v_now, p_completes[w.n],
+                    {state}(p_completes[w.n], NULL), {large}(p_bytes[w.n], 0),
+                    {unbooked}(p_bytes[w.n], 0, p_session[w.n]), w.owner, w.until
                 FROM unnest(v_new, v_new_owner, v_new_until) AS w (n, owner, until)
                 ORDER BY w.n
                 ON CONFLICT (session, name) DO NOTHING

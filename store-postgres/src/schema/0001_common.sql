@@ -31,6 +31,21 @@ LANGUAGE sql IMMUTABLE AS $body$
         OR coalesce(p_lease_until > p_now, false))
 $body$;
 
+-- Columns of a stream that follow from others.
+CREATE FUNCTION {state} (p_complete boolean, p_expired_at bigint) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $body$
+    SELECT CASE WHEN p_expired_at IS NOT NULL THEN 2 WHEN p_complete THEN 1 ELSE 0 END
+$body$;
+CREATE FUNCTION {large} (p_total_bytes bigint, p_removed_bytes bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $body$
+    SELECT p_total_bytes - p_removed_bytes >= 65536
+$body$;
+CREATE FUNCTION {unbooked} (p_total_bytes bigint, p_booked_bytes bigint, p_session text)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $body$
+    SELECT p_total_bytes <> p_booked_bytes AND p_session <> ''
+$body$;
+
 -- Whether an owner who wants a lease gets it: no other's lasts.
 CREATE FUNCTION {may_lease} (
     p_owner text, p_lease_until bigint, p_wants text, p_now bigint

@@ -32,7 +32,9 @@ BEGIN
             oldest_at = coalesce(s.oldest_at, greatest(s.newest_at, t.now)),
             newest_at = greatest(s.newest_at, t.now), active_at = greatest(s.active_at, t.now),
             since = CASE WHEN p_completes[w.n] THEN greatest(s.active_at, t.now) ELSE s.since END,
-            complete = p_completes[w.n],
+            complete = p_completes[w.n], state = {state}(p_completes[w.n], NULL),
+            large = {large}(s.total_bytes + p_bytes[w.n], s.removed_bytes),
+            unbooked = {unbooked}(s.total_bytes + p_bytes[w.n], s.booked_bytes, s.session),
             owner = CASE
                 WHEN p_completes[w.n] THEN NULL
                 WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], t.now) THEN p_owner[w.n]

@@ -91,10 +91,12 @@ BEGIN
         WITH created AS (
             INSERT INTO {streams} AS s (
                 key, session, name, first_seq, last_seq, last_tag, total_bytes, own_bytes,
-                oldest_at, newest_at, active_at, since, complete, owner, lease_until)
+                oldest_at, newest_at, active_at, since, complete, state, large, unbooked, owner,
+                lease_until)
             SELECT p_keys[w.n], w.session, w.name, 1, p_count[w.n], p_last_tag[w.n], p_bytes[w.n],
                 octet_length(w.session) + octet_length(w.name) + 256,
-                v_now, v_now, v_now, v_now, p_completes[w.n],
+                v_now, v_now, v_now, v_now, p_completes[w.n], {state}(p_completes[w.n], NULL),
+                {large}(p_bytes[w.n], 0), {unbooked}(p_bytes[w.n], 0, w.session),
                 CASE WHEN NOT p_completes[w.n] THEN p_owner[w.n] END,
                 CASE WHEN NOT p_completes[w.n] THEN v_now + p_ttl[w.n] END
             FROM (

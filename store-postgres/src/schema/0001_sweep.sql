@@ -80,7 +80,7 @@ BEGIN
         SELECT s.id, s.session, s.total_bytes - s.booked_bytes AS bytes
         FROM {streams} s WHERE s.id = ANY (v_ids)),
     booked AS (
-        UPDATE {streams} s SET booked_bytes = s.total_bytes
+        UPDATE {streams} s SET booked_bytes = s.total_bytes, unbooked = false
         WHERE s.id = ANY (v_ids) AND s.unbooked)
     UPDATE {sessions} x SET bytes = x.bytes + d.bytes
     FROM (SELECT due.session, sum(due.bytes) AS bytes FROM due GROUP BY due.session) d
@@ -162,7 +162,9 @@ BEGIN
         UPDATE {streams} s SET
             first_seq = f.through + 1, removed_tag = f.tag, removed_bytes = f.running_bytes,
             oldest_at = f.oldest_at, expired_at = coalesce(f.at, s.expired_at),
-            since = coalesce(f.at, s.since)
+            since = coalesce(f.at, s.since),
+            state = {state}(s.complete, coalesce(f.at, s.expired_at)),
+            large = {large}(s.total_bytes, f.running_bytes)
         FROM fitting f WHERE s.ctid = f.row AND f.what <> 'tombstone'),
     dropped AS (
         DELETE FROM {streams} s USING fitting f WHERE s.ctid = f.row AND f.what = 'tombstone'),

@@ -69,13 +69,12 @@ CREATE TABLE {streams} (
     -- incomplete, an earlier value of it: the sweep moves the few rows that it meets.
     since         bigint  NOT NULL,
     complete      boolean NOT NULL,
-    -- 0 incomplete, 1 complete, 2 tombstone
-    state         integer NOT NULL GENERATED ALWAYS AS
-        (CASE WHEN expired_at IS NOT NULL THEN 2 WHEN complete THEN 1 ELSE 0 END) STORED,
-    large         boolean NOT NULL GENERATED ALWAYS AS
-        (total_bytes - removed_bytes >= 65536) STORED,
-    unbooked      boolean NOT NULL GENERATED ALWAYS AS
-        (total_bytes <> booked_bytes AND session <> '') STORED,
+    -- What indexes ask. The server could generate these, but parses their expressions anew for each
+    -- statement that changes the table: so whatever changes a row keeps them, with the functions of
+    -- these names.
+    state         integer NOT NULL, -- 0 incomplete, 1 complete, 2 tombstone
+    large         boolean NOT NULL,
+    unbooked      boolean NOT NULL,
     key           bytea   NOT NULL,
     session       text    COLLATE "C" NOT NULL, -- '' for a session-less stream
     name          text    COLLATE "C" NOT NULL,

@@ -189,6 +189,11 @@ pub(crate) async fn compare(scope: &Scope) {
         FROM @streams s LEFT JOIN @events e ON e.stream = s.id AND e.seq >= s.first_seq
         GROUP BY s.id ORDER BY s.id";
     same("events", counted, &events).await;
+    let derived =
+        "SELECT count(*) FROM @streams WHERE large <> (total_bytes - removed_bytes >= 65536)
+        OR state <> CASE WHEN expired_at IS NOT NULL THEN 2 WHEN complete THEN 1 ELSE 0 END
+        OR unbooked <> (total_bytes <> booked_bytes AND session <> '')";
+    same("columns that follow from others", derived, "SELECT 0::bigint").await;
     let orphans = "SELECT count(*) FROM @streams s WHERE s.session <> ''
         AND NOT EXISTS (SELECT 1 FROM @sessions x WHERE x.id = s.session)";
     same("streams without their session", orphans, "SELECT 0::bigint").await;

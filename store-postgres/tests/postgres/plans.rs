@@ -28,8 +28,10 @@ async fn fill(scope: &Scope) {
          INSERT INTO @sessions (id, record, used_at, listed_at, bytes, streams, open_streams)
          SELECT 's' || i, '{{}}', 1e12, 1e12, 400 * 900, 400, 400 FROM generate_series(1, {SESSIONS}) i;
          INSERT INTO @streams (first_seq, last_seq, last_tag, total_bytes, own_bytes, oldest_at,
-             newest_at, active_at, since, complete, expired_at, key, session, name)
+             newest_at, active_at, since, complete, state, large, unbooked, expired_at, key, session,
+             name)
          SELECT 1, 5, 1, 500, 300, 1e12 + i, 1e12 + i, 1e12 + i, 1e12 + i, i % 3 = 1,
+             ('{{0, 1, 2}}'::int[])[i % 3 + 1], false, true,
              CASE WHEN i % 3 = 2 THEN 1e12 END, decode(md5(i::text), 'hex'),
              's' || (i % {SESSIONS} + 1), 'n' || i
          FROM generate_series(1, {SESSIONS} * 400) i;

@@ -82,7 +82,8 @@ impl Scope {
     }
 
     /// How often `append`, which looks streams up, `extend` and `start` were called, on a server that
-    /// tracks functions and so far as connections have reported it.
+    /// tracks functions and so far as connections have reported it. The statement inside `extend` is
+    /// mostly sent by itself: then only the other two call it.
     pub(crate) async fn calls(&self) -> [i64; 3] {
         let calls = ["append", "extend", "start"].map(|function| {
             format!(
