@@ -3,6 +3,10 @@
 //! It notifies after the commit, never inside: a transaction that notifies takes a lock on the
 //! whole database until it has committed. What changes meanwhile is told together, as hashes: names
 //! may be long, and whoever may connect to the database may listen.
+//!
+//! Whoever is alone says nothing. Each new connection says hello, and whoever hears it answers. So an
+//! instance knows that there are others before any of them can miss a word: one that thought that it
+//! was alone tells a newcomer that anything may have changed, and from then on what does.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -27,6 +31,16 @@ const NAMED: usize = 400;
 /// Says that any stream may have changed.
 const ANY: &str = "*";
 
+/// What an instance says first on each connection: that any stream may have changed unheard, and that
+/// it wants to hear of whoever is there.
+const HELLO: &str = "?";
+
+/// The answer to that of whoever has nothing else to say.
+const HERE: &str = "!";
+
+/// Whoever has heard of nobody for so long after saying hello is alone.
+const ALONE_AFTER: Duration = Duration::from_secs(1);
+
 /// Wake-ups that a slow listener may fall behind by before it is told to look everywhere.
 const WAKEUPS: usize = 8192;
 
@@ -47,6 +61,10 @@ pub(crate) struct Notices {
 
 #[derive(Debug, Default)]
 struct Untold {
+    /// Whether nobody would hear it. Then nothing is kept here.
+    alone: bool,
+    /// Whether somebody waits to hear that this instance is there.
+    here: bool,
     any: bool,
     hashes: BTreeSet<u64>,
     /// Whether some are on their way.
@@ -66,14 +84,37 @@ impl Notices {
 
     /// Tells other instances of a commit that changed these streams.
     pub(crate) fn tell<'a>(&self, streams: impl IntoIterator<Item = &'a StreamRef>) {
-        self.untold().hashes.extend(streams.into_iter().map(StreamRef::name_hash));
-        self.changed.notify_one();
+        let mut untold = self.untold();
+        if !untold.alone {
+            untold.hashes.extend(streams.into_iter().map(StreamRef::name_hash));
+            self.changed.notify_one();
+        }
     }
 
     /// Tells other instances that any stream may have changed.
     pub(crate) fn tell_any(&self) {
-        self.untold().any = true;
-        self.changed.notify_one();
+        let mut untold = self.untold();
+        if !untold.alone {
+            untold.any = true;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Sets whether nobody else is there.
+    fn set_alone(&self, alone: bool) {
+        self.untold().alone = alone;
+    }
+
+    /// Another instance was heard.
+    fn meet(&self, wants_answer: bool) {
+        let mut untold = self.untold();
+        // It may have listened for some time.
+        untold.any |= untold.alone;
+        untold.here |= wants_answer;
+        untold.alone = false;
+        if !untold.is_empty() {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits until everything has been told, for whoever is about to stop the telling.
@@ -119,19 +160,22 @@ impl Notices {
 
 impl Untold {
     fn is_empty(&self) -> bool {
-        !self.any && self.hashes.is_empty()
+        !self.here && !self.any && self.hashes.is_empty()
     }
 
     /// The payload that tells everything, which is on its way from now on.
     fn take(&mut self) -> String {
         let payload = self.payload();
-        *self = Self { on_the_way: true, ..Self::default() };
+        *self = Self { alone: self.alone, on_the_way: true, ..Self::default() };
         payload
     }
 
     fn payload(&self) -> String {
         if self.any || self.hashes.len() > NAMED {
             return ANY.to_owned();
+        }
+        if self.hashes.is_empty() {
+            return HERE.to_owned();
         }
         self.hashes.iter().fold(String::with_capacity(16 * NAMED), |mut payload, hash| {
             let _ = write!(payload, "{hash:016x}");
@@ -159,6 +203,8 @@ pub(crate) async fn run(notices: Arc<Notices>, connect: PgConnectOptions, timeou
                 if let Err(error) = line.serve(&notices).await {
                     tracing::warn!(%error, "the connection for notifications was lost");
                 }
+                // Nobody can be heard.
+                notices.set_alone(false);
             }
             Err(error) => tracing::warn!(%error, "no connection for notifications"),
         }
@@ -182,18 +228,29 @@ impl Line {
         listener.execute("SET synchronous_commit = off").await?;
         let row = listener.fetch_one("SELECT pg_backend_pid()::bigint").await?;
         listener.listen(&notices.channel).await?;
+        let hello = format!("NOTIFY {}, '{HELLO}'", notices.channel);
+        listener.execute(AssertSqlSafe(hello)).await?;
         Ok(Self { listener, process: row.try_get(0)? })
     }
 
     /// Serves until the connection is lost.
     async fn serve(&mut self, notices: &Notices) -> sqlx::Result<()> {
         let mut not_before = Instant::now();
+        let mut alone_at = Some(not_before + ALONE_AFTER);
         loop {
             tokio::select! {
                 heard = self.listener.try_recv() => match heard? {
-                    Some(notification) => self.pass_on(notices, &notification),
+                    Some(notification) if self.is_own(&notification) => {}
+                    Some(notification) => {
+                        alone_at = None;
+                        take(notices, notification.payload());
+                    }
                     None => return Ok(()),
                 },
+                () = sleep_until(alone_at.unwrap_or(not_before)), if alone_at.is_some() => {
+                    alone_at = None;
+                    notices.set_alone(true);
+                }
                 () = notices.something_to_tell(not_before) => {
                     self.tell(notices).await?;
                     not_before = Instant::now() + SPACING;
@@ -216,22 +273,25 @@ impl Line {
         told.map(drop)
     }
 
-    fn pass_on(&self, notices: &Notices, notification: &PgNotification) {
-        if i64::from(notification.process_id()) == self.process {
-            return;
-        }
-        let payload = notification.payload();
-        if payload == ANY {
-            notices.hear(Wakeup::Any);
-            return;
-        }
-        for digits in payload.as_bytes().chunks(16) {
-            let hash = std::str::from_utf8(digits).map(|text| u64::from_str_radix(text, 16));
-            match hash {
-                Ok(Ok(hash)) => notices.hear(Wakeup::NameHash(hash)),
-                // Not ours: whoever can connect to the database can notify.
-                _ => notices.hear(Wakeup::Any),
-            }
+    fn is_own(&self, notification: &PgNotification) -> bool {
+        i64::from(notification.process_id()) == self.process
+    }
+}
+
+/// Takes what another instance says.
+fn take(notices: &Notices, payload: &str) {
+    notices.meet(payload == HELLO);
+    match payload {
+        ANY | HELLO => return notices.hear(Wakeup::Any),
+        HERE => return,
+        _ => {}
+    }
+    for digits in payload.as_bytes().chunks(16) {
+        let hash = std::str::from_utf8(digits).map(|text| u64::from_str_radix(text, 16));
+        match hash {
+            Ok(Ok(hash)) => notices.hear(Wakeup::NameHash(hash)),
+            // Not ours: whoever can connect to the database can notify.
+            _ => notices.hear(Wakeup::Any),
         }
     }
 }

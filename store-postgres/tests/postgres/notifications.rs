@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use mcp_event_store_core::{EventStore, Maintenance, ReplayMode};
+use mcp_event_store_core::{Engine, EventStore, Maintenance, ReplayMode};
 use sqlx::Row;
+use sqlx::postgres::PgListener;
 use tokio::time::timeout;
+
+use mcp_event_store_postgres::PostgresBackend;
 
 use crate::scope::{Scope, append, eventually, stream};
 
@@ -23,6 +26,60 @@ impl Scope {
         );
         self.rows(lines).await.iter().map(|row| row.get(0)).collect()
     }
+
+    /// Listens to what instances tell each other, one of which has to be there.
+    async fn eavesdrop(&self) -> PgListener {
+        let name = self.options.application_name.as_deref().unwrap();
+        let channel = format!(
+            "SELECT substring(query FROM '^(?:LISTEN|NOTIFY) \"?(\\w+)') FROM pg_stat_activity
+             WHERE application_name = '{name}' AND query ~ '^(LISTEN|NOTIFY) '"
+        );
+        let channel: String = self.rows(channel).await[0].get(0);
+        let mut listener = PgListener::connect(&self.url).await.unwrap();
+        listener.listen(&channel).await.unwrap();
+        listener
+    }
+}
+
+/// Whether one of ten appends is told to others. Each has far longer than it takes.
+async fn tells(engine: &Engine<PostgresBackend>, ear: &mut PgListener) -> bool {
+    for _ in 0..10 {
+        append(engine, &stream("s", "told"), "a word").await;
+        if timeout(Duration::from_millis(100), ear.recv()).await.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_alone_says_nothing_until_another_comes() {
+    let mut scope = Scope::shared().await;
+    scope.options.application_name = Some(scope.schema().to_owned());
+    let first = scope.engine().await;
+    eventually(PATIENCE, "it listens", async || scope.lines().await.len() == 1).await;
+    let mut ear = scope.eavesdrop().await;
+    eventually(PATIENCE, "it finds itself alone", async || !tells(&first, &mut ear).await).await;
+    for _ in 0..3 {
+        let second = scope.engine().await;
+        let one = stream("s", "a");
+        let mut events = second.read_stream(&one, ReplayMode::follow()).await.unwrap().events;
+        for _ in 0..3 {
+            let stored = Instant::now();
+            append(&first, &one, "more").await;
+            timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap();
+            assert!(stored.elapsed() < SOON, "{:?}", stored.elapsed());
+        }
+        drop(events);
+        assert!(tells(&first, &mut ear).await && tells(&second, &mut ear).await);
+        second.close().await.unwrap();
+        // Alone again after it has connected anew.
+        let line = scope.lines().await[0];
+        scope.run(format!("SELECT pg_terminate_backend({line})")).await;
+        eventually(PATIENCE, "it is alone again", async || !tells(&first, &mut ear).await).await;
+    }
+    first.close().await.unwrap();
+    scope.tear_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

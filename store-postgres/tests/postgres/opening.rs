@@ -1,11 +1,13 @@
 //! What is refused at start, and in which words.
 
+use std::time::Duration;
+
 use mcp_event_store_core::{Clock, Durability, Error, Maintenance};
 use mcp_event_store_postgres::{PostgresBackend, PostgresOptions};
 use mcp_event_store_test_servers::Postgres;
 use url::Url;
 
-use crate::scope::{Scope, append, fresh, stream};
+use crate::scope::{Scope, append, eventually, fresh, stream};
 
 fn refusal(opened: mcp_event_store_core::Result<PostgresBackend>) -> Error {
     opened.unwrap_err()
@@ -44,6 +46,52 @@ async fn an_open_store_does_not_show_its_password() {
     let url = Url::parse(server.url()).unwrap();
     let shown = format!("{backend:?}");
     assert!(!shown.contains(url.password().unwrap()), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_last_whatever_the_server_is_told_meanwhile() {
+    let server = Postgres::own(&[]).await.unwrap();
+    let set = async |scope: &Scope, level: &str| {
+        scope.run(format!("ALTER SYSTEM SET synchronous_commit = {level}")).await;
+        scope.run("SELECT pg_reload_conf()").await;
+        eventually(Duration::from_secs(10), "the server has heard", async || {
+            let level =
+                format!("SELECT (current_setting('synchronous_commit') = '{level}')::int::int8");
+            scope.integers(level).await == [[1]]
+        })
+        .await;
+    };
+    for notify in [true, false] {
+        let mut scope = Scope::on(server.url());
+        scope.options.notify = notify;
+        let engine = scope.engine().await;
+        // Each insertion notes how far its commit will wait.
+        let note = scope.sql(
+            "CREATE TABLE @seen (level text);
+             CREATE FUNCTION @see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 INSERT INTO @seen VALUES (current_setting('synchronous_commit')); RETURN NULL;
+             END $$;
+             CREATE TRIGGER see AFTER INSERT ON @events EXECUTE FUNCTION @see()",
+        );
+        scope.run(note).await;
+        let one = stream("s", "a");
+        for level in ["on", "off"] {
+            set(&scope, level).await;
+            for _ in 0..3 {
+                append(&engine, &one, "an event").await;
+            }
+        }
+        engine.close().await.unwrap();
+        set(&scope, "remote_apply").await;
+        let engine = scope.engine().await;
+        append(&engine, &one, "first").await;
+        append(&engine, &one, "second").await;
+        engine.close().await.unwrap();
+        let seen = "SELECT count(*) FILTER (WHERE level = 'on'),
+            count(*) FILTER (WHERE level = 'remote_apply'), count(*) FROM @seen";
+        assert_eq!(scope.integers(scope.sql(seen)).await, [[6, 2, 8]]);
+        scope.tear_down().await;
+    }
 }
 
 #[tokio::test]
