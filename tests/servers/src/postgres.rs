@@ -16,13 +16,13 @@ use crate::runtime;
 use crate::server::{Probe, Server};
 use crate::source::{Source, at, resolve};
 
-/// Durable settings, and enough connections for all tests at once.
-const SETTINGS: [(&str, &str); 7] = [
+/// Durable settings, so far as these are not the defaults, which a test may change while the server
+/// runs; and enough connections for all tests at once.
+const SETTINGS: [(&str, &str); 6] = [
     ("listen_addresses", "127.0.0.1"),
     ("port", "{port}"),
     ("unix_socket_directories", ""),
     ("fsync", "on"),
-    ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
     ("max_connections", "300"),
 ];
