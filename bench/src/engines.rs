@@ -17,9 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-use mcp_event_store::SessionId;
-use mcp_event_store::StreamRef;
 
 use crate::messages::Messages;
 
@@ -130,15 +127,16 @@ impl Turns {
     }
 }
 
-/// Reads a store's own rows by nothing but the engine's driver.
+/// Reads a store's own rows by nothing but the engine's driver: the least that a replay has to.
 #[async_trait]
 pub(crate) trait Reader: Send {
-    /// The number under which a stream's events are stored.
-    async fn number(&mut self, stream: &StreamRef) -> anyhow::Result<u128>;
-
-    /// Reads up to `most` events of a stream after the one with sequence `after`; answers how many.
-    async fn read(&mut self, number: u128, after: u64, most: u64) -> anyhow::Result<u64>;
+    /// Reads the row of the stream with this key, its event with sequence `after`, which has to be the
+    /// one that the client had, and up to `most` events after that; answers how many.
+    async fn read(&mut self, key: StreamKey, after: u64, most: u64) -> anyhow::Result<u64>;
 }
+
+/// What an event ID begins with: the key under which stores have its stream.
+pub(crate) type StreamKey = [u8; 16];
 
 /// The engine that `url` names, ready to be measured.
 ///
@@ -184,12 +182,6 @@ pub(crate) fn with_query(url: &str, key: &str, value: &str) -> String {
     let mut pairs: Vec<String> = others.map(str::to_owned).collect();
     pairs.push(format!("{key}={value}"));
     format!("{base}?{}", pairs.join("&"))
-}
-
-/// The names under which SQL stores have a stream: its session's, or '', and its own.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-fn names(stream: &StreamRef) -> (&str, &str) {
-    (stream.session.as_ref().map_or("", SessionId::as_str), stream.stream.as_str())
 }
 
 /// A keeper's row of a stream whose last event is `seq`, where rows are bytes: sequence, time and

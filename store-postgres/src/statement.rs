@@ -75,4 +75,14 @@ mod tests {
         assert_eq!(&*statement.sql, sql);
         assert_eq!(statement.arguments, [2, 0, 1]);
     }
+
+    #[test]
+    fn extend_holds_a_statement_of_all_its_arguments_but_one() {
+        let names = Names::new("s", "").unwrap();
+        let Statement { sql, arguments } = Statement::inside(crate::schema::EXTEND, &names);
+        assert!(sql.starts_with("WITH extended AS (") && sql.ends_with("FROM extended x"), "{sql}");
+        assert!(!tokens(&sql).any(is_parameter), "{sql}");
+        // How the transaction commits is the connection's to say.
+        assert_eq!(arguments.len(), 17);
+    }
 }

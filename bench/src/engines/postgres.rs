@@ -4,11 +4,10 @@ use std::str::FromStr as _;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
-use mcp_event_store::StreamRef;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns, names, unique, with_query};
+use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns, unique, with_query};
 use crate::messages::Messages;
 
 /// What a keeper has to know of the rows that it inserts.
@@ -236,7 +235,7 @@ impl Connection for Inserts {
     }
 }
 
-/// Reads the store's own table.
+/// Reads the store's own tables.
 struct Events {
     connection: PgConnection,
     schema: String,
@@ -244,23 +243,17 @@ struct Events {
 
 #[async_trait]
 impl Reader for Events {
-    async fn number(&mut self, stream: &StreamRef) -> anyhow::Result<u128> {
-        let (session, name) = names(stream);
-        let id = format!("SELECT id FROM {}.streams WHERE session = $1 AND name = $2", self.schema);
-        let id = sqlx::query_scalar(AssertSqlSafe(id)).bind(session).bind(name);
-        let id: i64 = id.fetch_one(&mut self.connection).await?;
-        Ok(u128::from(id.cast_unsigned()))
-    }
-
-    async fn read(&mut self, number: u128, after: u64, most: u64) -> anyhow::Result<u64> {
+    async fn read(&mut self, key: StreamKey, after: u64, most: u64) -> anyhow::Result<u64> {
         let events = format!(
-            "SELECT seq, tag, stored_at, running_bytes, retry_ms, message FROM {}.events
-             WHERE stream = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            "SELECT seq, tag, stored_at, running_bytes, retry_ms, message FROM {0}.events
+             WHERE stream = (SELECT id FROM {0}.streams WHERE key = $1) AND seq >= $2
+             ORDER BY seq LIMIT $3",
             self.schema
         );
-        let events = sqlx::query(AssertSqlSafe(events)).bind(i64::try_from(number)?);
-        let events = events.bind(after.cast_signed()).bind(most.cast_signed());
-        Ok(events.fetch_all(&mut self.connection).await?.len() as u64)
+        let events = sqlx::query(AssertSqlSafe(events)).bind(&key[..]);
+        let events = events.bind(after.cast_signed()).bind(most.cast_signed() + 1);
+        let rows = events.fetch_all(&mut self.connection).await?;
+        Ok(rows.len().saturating_sub(1) as u64)
     }
 }
 

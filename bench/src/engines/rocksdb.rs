@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use mcp_event_store::{SessionId, StreamRef};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     Direction, IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
@@ -13,7 +12,7 @@ use rocksdb::{
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::folder::Folder;
-use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns, stream_row};
+use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns, stream_row};
 use crate::messages::Messages;
 
 /// Bytes that the store puts before a message: tag, time, running bytes, `retry`.
@@ -164,27 +163,21 @@ impl Events {
 
 #[async_trait]
 impl Reader for Events {
-    async fn number(&mut self, stream: &StreamRef) -> anyhow::Result<u128> {
-        let session = stream.session.as_ref().map_or("", SessionId::as_str);
-        let name = [session.as_bytes(), &[0], stream.stream.as_str().as_bytes()].concat();
-        let number =
-            self.db.get_cf(self.table("names")?, name)?.context("there is no such stream")?;
-        Ok(u128::from_be_bytes(number[..].try_into()?))
-    }
-
-    async fn read(&mut self, number: u128, after: u64, most: u64) -> anyhow::Result<u64> {
+    async fn read(&mut self, key: StreamKey, after: u64, most: u64) -> anyhow::Result<u64> {
         block_in_place(|| {
-            let first = [&number.to_be_bytes()[..], &(after + 1).to_be_bytes()].concat();
+            let row = self.db.get_pinned_cf(self.table("streams")?, key)?;
+            row.context("there is no such stream")?;
+            let first = [&key[..], &after.to_be_bytes()].concat();
             let mut options = ReadOptions::default();
             options.set_prefix_same_as_start(true);
             let mode = IteratorMode::From(&first, Direction::Forward);
             let rows = self.db.iterator_cf_opt(self.table("events")?, options, mode);
-            let mut events = 0;
-            for row in rows.take(usize::try_from(most)?) {
+            let mut events = 0_u64;
+            for row in rows.take(usize::try_from(most)? + 1) {
                 row?;
                 events += 1;
             }
-            Ok(events)
+            Ok(events.saturating_sub(1))
         })
     }
 }

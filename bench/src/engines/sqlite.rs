@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
-use mcp_event_store::StreamRef;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::folder::Folder;
-use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Turns, names};
+use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns};
 use crate::messages::Messages;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS events (
@@ -144,6 +143,8 @@ impl Raw for Sqlite {
     async fn reader(&self, store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
         let path = self.folder.path(&format!("{store}.db"));
         let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
+        // As large as the store's.
+        let options = options.pragma("cache_size", "-8192");
         Ok(Some(Box::new(Events { connection: options.connect().await? })))
     }
 
@@ -254,28 +255,23 @@ impl Connection for Scattered {
     }
 }
 
-/// Reads the store's own table.
+/// Reads the store's own tables.
 struct Events {
     connection: SqliteConnection,
 }
 
 #[async_trait]
 impl Reader for Events {
-    async fn number(&mut self, stream: &StreamRef) -> anyhow::Result<u128> {
-        let (session, name) = names(stream);
-        let id = sqlx::query_scalar("SELECT id FROM streams WHERE session = ? AND name = ?");
-        let id: i64 = id.bind(session).bind(name).fetch_one(&mut self.connection).await?;
-        Ok(u128::from(id.cast_unsigned()))
-    }
-
-    async fn read(&mut self, number: u128, after: u64, most: u64) -> anyhow::Result<u64> {
+    async fn read(&mut self, key: StreamKey, after: u64, most: u64) -> anyhow::Result<u64> {
+        // The key's index has the stream's ID, too: `complete` is only in its row.
         let events = sqlx::query(
-            "SELECT seq, tag, stored_at, running_bytes, retry_ms, message FROM events
-             WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?",
+            "SELECT s.complete, e.seq, e.tag, e.stored_at, e.running_bytes, e.retry_ms, e.message
+             FROM streams s CROSS JOIN events e ON e.stream = s.id AND e.seq >= ?
+             WHERE s.key = ? ORDER BY e.seq LIMIT ?",
         );
-        let events = events.bind(i64::try_from(number)?).bind(after.cast_signed());
-        let rows = events.bind(most.cast_signed()).fetch_all(&mut self.connection).await?;
-        Ok(rows.len() as u64)
+        let events = events.bind(after.cast_signed()).bind(&key[..]).bind(most.cast_signed() + 1);
+        let rows = events.fetch_all(&mut self.connection).await?;
+        Ok(rows.len().saturating_sub(1) as u64)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_event_store::{EventId, EventStoreExt as _, NewEvent, Store, StreamRef};
 use tokio::task::JoinSet;
 
@@ -160,14 +162,12 @@ impl Filled {
         let (_, replayed) = self.halves();
         // Not those of the replays, which caches have now, but where there are no others.
         let others = round + bench.effort.rounds as u64 + 1;
-        let mut found = Vec::new();
-        for place in chosen(replayed, others, REPLAYS) {
-            found.push((reader.number(&place.stream).await?, place));
-        }
         let mut times = Times::default();
-        for (number, place) in found {
+        for place in chosen(replayed, others, REPLAYS) {
+            let id = URL_SAFE_NO_PAD.decode(place.id.as_str())?;
+            let key = *id.first_chunk().context("an event ID without its stream's key")?;
             let started = Instant::now();
-            let events = reader.read(number, place.seq, place.after).await?;
+            let events = reader.read(key, place.seq, place.after).await?;
             let time = started.elapsed();
             ensure!(events == place.after, "a raw read gave {events} events");
             times.record(time / u32::try_from(events)?);
