@@ -1,5 +1,5 @@
-//! Calling the functions of the schema: everything that this crate asks of the server is one call,
-//! one statement, one round trip.
+//! Calling the functions of the schema: everything that this crate asks of the server is one call, or
+//! what stands inside one: one statement, one round trip.
 //!
 //! Arguments are bound to a prepared statement. A pooler in transaction mode may send the two
 //! halves of that to different servers, so behind one they are written into the statement, which

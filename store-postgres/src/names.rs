@@ -16,12 +16,11 @@ pub(crate) const PLANNER: [&str; 5] = [
 /// Everything of ours is named with its schema.
 pub(crate) const SEARCH_PATH: &str = "SET search_path = pg_catalog, pg_temp";
 
-/// A row of the totals, which this locks: one that no other transaction has locked, if there is one.
-/// It is the last lock that any transaction takes.
+/// A row of the totals, which this locks: one that no other transaction has locked, if there is one, and
+/// rather the connection's own. It is the last lock that any transaction takes.
 const FREE_SHARD: &str = "coalesce(
-    (SELECT o.shard FROM {totals} o WHERE o.shard = pg_backend_pid() % 16
+    (SELECT o.shard FROM {totals} o ORDER BY o.shard <> pg_backend_pid() % 16, o.shard LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED),
-    (SELECT o.shard FROM {totals} o ORDER BY o.shard LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED),
     pg_backend_pid() % 16)";
 
 /// Bytes of a name that the server does not cut off.

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use mcp_event_store_core::backend::Wakeup;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, Row};
 use tokio::sync::{Notify, broadcast};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 
 use crate::names::Names;
 
@@ -37,6 +38,13 @@ const HELLO: &str = "?";
 
 /// The answer to that of whoever has nothing else to say.
 const HERE: &str = "!";
+
+/// How often an instance says that it is there, whether it is alone or not: so a connection that is dead
+/// shows, and whoever was missed is met again.
+const PULSE: Duration = Duration::from_secs(30);
+
+/// How long the server has to answer a notification.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whoever has heard of nobody for so long after saying hello is alone.
 const ALONE_AFTER: Duration = Duration::from_secs(1);
@@ -117,8 +125,12 @@ impl Notices {
         }
     }
 
-    /// Waits until everything has been told, for whoever is about to stop the telling.
+    /// Waits until everything has been told, for whoever is about to stop the telling. Who was alone
+    /// may not have heard of a newcomer yet, who would hear of nothing.
     pub(crate) async fn all_told(&self) {
+        if self.untold().alone {
+            self.meet(false);
+        }
         loop {
             let told = self.told.notified();
             {
@@ -228,8 +240,7 @@ impl Line {
         listener.execute("SET synchronous_commit = off").await?;
         let row = listener.fetch_one("SELECT pg_backend_pid()::bigint").await?;
         listener.listen(&notices.channel).await?;
-        let hello = format!("NOTIFY {}, '{HELLO}'", notices.channel);
-        listener.execute(AssertSqlSafe(hello)).await?;
+        notify(&mut listener, notices, HELLO).await?;
         Ok(Self { listener, process: row.try_get(0)? })
     }
 
@@ -237,6 +248,8 @@ impl Line {
     async fn serve(&mut self, notices: &Notices) -> sqlx::Result<()> {
         let mut not_before = Instant::now();
         let mut alone_at = Some(not_before + ALONE_AFTER);
+        let mut pulse = interval_at(not_before + PULSE, PULSE);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 heard = self.listener.try_recv() => match heard? {
@@ -247,6 +260,7 @@ impl Line {
                     }
                     None => return Ok(()),
                 },
+                _ = pulse.tick() => notify(&mut self.listener, notices, HERE).await?,
                 () = sleep_until(alone_at.unwrap_or(not_before)), if alone_at.is_some() => {
                     alone_at = None;
                     notices.set_alone(true);
@@ -261,8 +275,7 @@ impl Line {
 
     async fn tell(&mut self, notices: &Notices) -> sqlx::Result<()> {
         let payload = notices.untold().take();
-        let notify = format!("NOTIFY {}, '{payload}'", notices.channel);
-        let told = self.listener.execute(AssertSqlSafe(notify)).await;
+        let told = notify(&mut self.listener, notices, &payload).await;
         {
             let mut untold = notices.untold();
             untold.on_the_way = false;
@@ -270,12 +283,19 @@ impl Line {
             untold.any |= told.is_err();
         }
         notices.told.notify_waiters();
-        told.map(drop)
+        told
     }
 
     fn is_own(&self, notification: &PgNotification) -> bool {
         i64::from(notification.process_id()) == self.process
     }
+}
+
+/// Sends a notification, and waits until the server has taken it.
+async fn notify(listener: &mut PgListener, notices: &Notices, payload: &str) -> sqlx::Result<()> {
+    let notify = format!("NOTIFY {}, '{payload}'", notices.channel);
+    let sent = timeout(ANSWER_WITHIN, listener.execute(AssertSqlSafe(notify))).await;
+    sent.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())).map(drop)
 }
 
 /// Takes what another instance says.

@@ -9,7 +9,7 @@ use crate::error::classify;
 use crate::names::Names;
 use crate::server::column;
 
-/// The function of which a statement is taken.
+/// The function of which a statement is taken, as the newest version has it.
 pub(crate) const EXTEND: &str = include_str!("schema/0001_extend.sql");
 
 /// What version 1, 2 … adds. Released files never change.

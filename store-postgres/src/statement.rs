@@ -20,7 +20,9 @@ impl Statement {
         let (head, rest) = function.split_once("RETURNS TABLE").unwrap_or_default();
         let (_, body) = rest.split_once("RETURN QUERY").unwrap_or_default();
         let (body, _) = body.rsplit_once(";\nEND").unwrap_or_default();
-        let parameters: Vec<_> = tokens(head).filter(|token| is_parameter(token)).collect();
+        let code = head.lines().map(|line| line.split("--").next().unwrap_or_default());
+        let parameters: Vec<_> =
+            code.flat_map(tokens).filter(|token| is_parameter(token)).collect();
         let (mut sql, mut arguments) = (String::with_capacity(body.len()), Vec::new());
         for token in tokens(body) {
             let Some(argument) = parameters.iter().position(|parameter| *parameter == token) else {

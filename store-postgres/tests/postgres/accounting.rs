@@ -15,7 +15,7 @@ use crate::scope::Scope;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { session: u8, stream: u8, bytes: u16, completes: bool },
+    Append { session: u8, stream: u8, bytes: u32, completes: bool },
     Renew { session: u8, stream: u8 },
     Store { session: u8 },
     DeleteStream { session: u8, stream: u8 },
@@ -27,8 +27,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let (session, stream) = (0..4_u8, 0..3_u8);
+    // Some make a stream a large one.
+    let bytes = prop_oneof![12 => 0..900_u32, 1 => 65_000..66_000_u32];
     prop_oneof![
-        8 => (session.clone(), stream.clone(), 0..900_u16, prop::bool::weighted(0.2)).prop_map(
+        8 => (session.clone(), stream.clone(), bytes, prop::bool::weighted(0.2)).prop_map(
             |(session, stream, bytes, completes)| Step::Append { session, stream, bytes, completes }
         ),
         1 => (session.clone(), stream.clone())
@@ -105,7 +107,7 @@ async fn run(steps: &[Step]) {
 async fn apply(engine: &Arc<Engine<PostgresBackend>>, clock: &Clock, step: &Step) {
     match *step {
         Step::Append { session, stream: name, bytes, completes } => {
-            let message = Message::from_value(&"x".repeat(usize::from(bytes))).unwrap();
+            let message = Message::from_value(&"x".repeat(bytes as usize)).unwrap();
             let event = NewEvent { completes_stream: completes, ..NewEvent::message(message) };
             // With others, in one batch.
             let other = stream(session, name.wrapping_add(1) % 3);

@@ -41,12 +41,19 @@ impl Scope {
     }
 }
 
-/// Whether one of ten appends is told to others. Each has far longer than it takes.
-async fn tells(engine: &Engine<PostgresBackend>, ear: &mut PgListener) -> bool {
+/// Whether `engine`, whose connection for notifications is `line`, tells others of one of ten appends.
+/// Each has far longer than it takes.
+async fn tells(engine: &Engine<PostgresBackend>, line: i32, ear: &mut PgListener) -> bool {
+    const LONG: Duration = Duration::from_millis(100);
+    // What was said before.
+    while timeout(LONG, ear.recv()).await.is_ok() {}
     for _ in 0..10 {
         append(engine, &stream("s", "told"), "a word").await;
-        if timeout(Duration::from_millis(100), ear.recv()).await.is_ok() {
-            return true;
+        while let Ok(heard) = timeout(LONG, ear.recv()).await {
+            let heard = heard.unwrap();
+            if heard.process_id() == line.cast_unsigned() && heard.payload() != "!" {
+                return true;
+            }
         }
     }
     false
@@ -57,9 +64,11 @@ async fn whoever_is_alone_says_nothing_until_another_comes() {
     let mut scope = Scope::shared().await;
     scope.options.application_name = Some(scope.schema().to_owned());
     let first = scope.engine().await;
-    eventually(PATIENCE, "it listens", async || scope.lines().await.len() == 1).await;
+    let listens = async || scope.lines().await.len() == 1;
+    eventually(PATIENCE, "it listens", listens).await;
     let mut ear = scope.eavesdrop().await;
-    eventually(PATIENCE, "it finds itself alone", async || !tells(&first, &mut ear).await).await;
+    let mut line = scope.lines().await[0];
+    eventually(PATIENCE, "it is alone", async || !tells(&first, line, &mut ear).await).await;
     for _ in 0..3 {
         let second = scope.engine().await;
         let one = stream("s", "a");
@@ -71,12 +80,19 @@ async fn whoever_is_alone_says_nothing_until_another_comes() {
             assert!(stored.elapsed() < SOON, "{:?}", stored.elapsed());
         }
         drop(events);
-        assert!(tells(&first, &mut ear).await && tells(&second, &mut ear).await);
+        let other = scope.lines().await.into_iter().find(|other| *other != line).unwrap();
+        assert!(tells(&first, line, &mut ear).await);
+        assert!(tells(&second, other, &mut ear).await);
         second.close().await.unwrap();
+        eventually(PATIENCE, "the other is gone", listens).await;
         // Alone again after it has connected anew.
-        let line = scope.lines().await[0];
         scope.run(format!("SELECT pg_terminate_backend({line})")).await;
-        eventually(PATIENCE, "it is alone again", async || !tells(&first, &mut ear).await).await;
+        eventually(PATIENCE, "it listens anew", async || {
+            scope.lines().await.iter().any(|now| *now != line)
+        })
+        .await;
+        line = scope.lines().await[0];
+        eventually(PATIENCE, "it is alone", async || !tells(&first, line, &mut ear).await).await;
     }
     first.close().await.unwrap();
     scope.tear_down().await;
