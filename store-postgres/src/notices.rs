@@ -71,12 +71,22 @@ pub(crate) struct Notices {
 struct Untold {
     /// Whether nobody would hear it. Then nothing is kept here.
     alone: bool,
-    /// Whether somebody waits to hear that this instance is there.
-    here: bool,
-    any: bool,
-    hashes: BTreeSet<u64>,
-    /// Whether some are on their way.
+    word: Word,
+    /// Whether another is on its way.
     on_the_way: bool,
+}
+
+/// What one notification says.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Word {
+    #[default]
+    Nothing,
+    /// This instance is there.
+    Here,
+    /// Streams have changed whose names have these hashes.
+    Streams(BTreeSet<u64>),
+    /// Any stream may have changed.
+    Any,
 }
 
 impl Notices {
@@ -94,7 +104,7 @@ impl Notices {
     pub(crate) fn tell<'a>(&self, streams: impl IntoIterator<Item = &'a StreamRef>) {
         let mut untold = self.untold();
         if !untold.alone {
-            untold.hashes.extend(streams.into_iter().map(StreamRef::name_hash));
+            untold.word.add(streams.into_iter().map(StreamRef::name_hash));
             self.changed.notify_one();
         }
     }
@@ -103,7 +113,7 @@ impl Notices {
     pub(crate) fn tell_any(&self) {
         let mut untold = self.untold();
         if !untold.alone {
-            untold.any = true;
+            untold.word = Word::Any;
             self.changed.notify_one();
         }
     }
@@ -116,13 +126,13 @@ impl Notices {
     /// Another instance was heard.
     fn meet(&self, wants_answer: bool) {
         let mut untold = self.untold();
-        // It may have listened for some time.
-        untold.any |= untold.alone;
-        untold.here |= wants_answer;
-        untold.alone = false;
-        if !untold.is_empty() {
-            self.changed.notify_one();
+        if std::mem::take(&mut untold.alone) {
+            // It may have listened for some time.
+            untold.word = Word::Any;
+        } else if wants_answer && untold.word == Word::Nothing {
+            untold.word = Word::Here;
         }
+        self.changed.notify_one();
     }
 
     /// Waits until everything has been told, for whoever is about to stop the telling. Who was alone
@@ -135,7 +145,7 @@ impl Notices {
             let told = self.told.notified();
             {
                 let untold = self.untold();
-                if untold.is_empty() && !untold.on_the_way {
+                if untold.word == Word::Nothing && !untold.on_the_way {
                     return;
                 }
             }
@@ -156,7 +166,7 @@ impl Notices {
     async fn something_to_tell(&self, not_before: Instant) {
         loop {
             let changed = self.changed.notified();
-            if !self.untold().is_empty() {
+            if self.untold().word != Word::Nothing {
                 sleep_until(not_before).await;
                 return;
             }
@@ -171,28 +181,35 @@ impl Notices {
 }
 
 impl Untold {
-    fn is_empty(&self) -> bool {
-        !self.here && !self.any && self.hashes.is_empty()
+    /// What waits to be told, which is on its way from now on.
+    fn take(&mut self) -> Word {
+        self.on_the_way = true;
+        std::mem::take(&mut self.word)
+    }
+}
+
+impl Word {
+    /// Also says that these streams have changed.
+    fn add(&mut self, hashes: impl Iterator<Item = u64>) {
+        match self {
+            Self::Nothing | Self::Here => *self = Self::Streams(hashes.collect()),
+            Self::Streams(known) => known.extend(hashes),
+            Self::Any => {}
+        }
     }
 
-    /// The payload that tells everything, which is on its way from now on.
-    fn take(&mut self) -> String {
-        let payload = self.payload();
-        *self = Self { alone: self.alone, on_the_way: true, ..Self::default() };
-        payload
-    }
-
-    fn payload(&self) -> String {
-        if self.any || self.hashes.len() > NAMED {
-            return ANY.to_owned();
+    fn to_payload(&self) -> String {
+        match self {
+            Self::Nothing | Self::Here => HERE.to_owned(),
+            Self::Streams(hashes) if hashes.len() <= NAMED => {
+                let mut payload = String::with_capacity(16 * hashes.len());
+                for hash in hashes {
+                    let _ = write!(payload, "{hash:016x}");
+                }
+                payload
+            }
+            Self::Streams(_) | Self::Any => ANY.to_owned(),
         }
-        if self.hashes.is_empty() {
-            return HERE.to_owned();
-        }
-        self.hashes.iter().fold(String::with_capacity(16 * NAMED), |mut payload, hash| {
-            let _ = write!(payload, "{hash:016x}");
-            payload
-        })
     }
 }
 
@@ -274,13 +291,15 @@ impl Line {
     }
 
     async fn tell(&mut self, notices: &Notices) -> sqlx::Result<()> {
-        let payload = notices.untold().take();
-        let told = notify(&mut self.listener, notices, &payload).await;
+        let word = notices.untold().take();
+        let told = notify(&mut self.listener, notices, &word.to_payload()).await;
         {
             let mut untold = notices.untold();
             untold.on_the_way = false;
-            // Others may have heard it or not.
-            untold.any |= told.is_err();
+            if told.is_err() {
+                // Others may have heard it or not.
+                untold.word = Word::Any;
+            }
         }
         notices.told.notify_waiters();
         told
