@@ -130,9 +130,9 @@ impl Turns {
 /// Reads a store's own rows by nothing but the engine's driver: the least that a replay has to.
 #[async_trait]
 pub(crate) trait Reader: Send {
-    /// Reads the row of the stream with this key, its event with sequence `after`, which has to be the
-    /// one that the client had, and up to `most` events after that; answers how many.
-    async fn read(&mut self, key: StreamKey, after: u64, most: u64) -> anyhow::Result<u64>;
+    /// Reads the row of the stream with this key, its event with sequence `from`, which has to be the
+    /// one that the client had, and those after it, `most` events in all; answers how many.
+    async fn read(&mut self, key: StreamKey, from: u64, most: u64) -> anyhow::Result<u64>;
 }
 
 /// What an event ID begins with: the key under which stores have its stream.

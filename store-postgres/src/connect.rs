@@ -10,7 +10,7 @@ use crate::error::classify;
 use crate::names::Names;
 use crate::pool::Door;
 use crate::schema;
-use crate::server::{Server, Setup, column, sync};
+use crate::server::{Server, Setup, column};
 
 /// The oldest version that is supported.
 const OLDEST: i64 = 130_000;
@@ -30,7 +30,8 @@ pub(crate) async fn connect(
 ) -> Result<Server> {
     let names = Names::new(&options.schema, &options.table_prefix)?;
     let style = if options.notify { Style::Prepared } else { Style::Simple };
-    let door = Door::new(connect, options.connect_timeout, style, sync(durability));
+    let sync = synchronous_commit(durability);
+    let door = Door::new(connect, options.connect_timeout, style, sync);
     let mut first = door.open().await?;
     check(&mut first, options, durability).await?;
     schema::migrate(&mut first, &names).await?;
@@ -43,10 +44,18 @@ pub(crate) async fn connect(
         writers: options.writers,
         pool_size: options.pool_size,
         request_timeout: options.request_timeout,
-        durability,
+        sync,
         clock,
     };
     Ok(Server::new(door, setup))
+}
+
+/// What `durability` asks of transactions that have to last.
+fn synchronous_commit(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Committed => "on",
+        Durability::Relaxed => "off",
+    }
 }
 
 async fn check(

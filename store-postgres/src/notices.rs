@@ -104,7 +104,7 @@ impl Notices {
     pub(crate) fn tell<'a>(&self, streams: impl IntoIterator<Item = &'a StreamRef>) {
         let mut untold = self.untold();
         if !untold.alone {
-            untold.word.add(streams.into_iter().map(StreamRef::name_hash));
+            streams.into_iter().for_each(|stream| untold.word.add(stream.name_hash()));
             self.changed.notify_one();
         }
     }
@@ -189,11 +189,13 @@ impl Untold {
 }
 
 impl Word {
-    /// Also says that these streams have changed.
-    fn add(&mut self, hashes: impl Iterator<Item = u64>) {
+    /// Also says that the streams with this hash have changed.
+    fn add(&mut self, hash: u64) {
         match self {
-            Self::Nothing | Self::Here => *self = Self::Streams(hashes.collect()),
-            Self::Streams(known) => known.extend(hashes),
+            Self::Nothing | Self::Here => *self = Self::Streams(BTreeSet::from([hash])),
+            Self::Streams(hashes) => {
+                hashes.insert(hash);
+            }
             Self::Any => {}
         }
     }

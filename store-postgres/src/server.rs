@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_event_store_core::{Clock, Durability, Error, Result};
+use mcp_event_store_core::{Clock, Error, Result};
 use sqlx::postgres::PgRow;
 use sqlx::{ColumnIndex, Decode, Postgres, Row, Type};
 use tokio::time::{sleep, timeout};
@@ -35,7 +35,8 @@ pub(crate) struct Server {
     appends: Pool,
     others: Pool,
     request_timeout: Duration,
-    durability: Durability,
+    /// The `synchronous_commit` of transactions that have to last.
+    sync: &'static str,
     clock: Clock,
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct Setup {
     pub(crate) writers: usize,
     pub(crate) pool_size: usize,
     pub(crate) request_timeout: Duration,
-    pub(crate) durability: Durability,
+    pub(crate) sync: &'static str,
     pub(crate) clock: Clock,
 }
 
@@ -59,7 +60,7 @@ impl Server {
             appends: Pool::new(door.clone(), setup.writers),
             others: Pool::new(door, setup.pool_size),
             request_timeout: setup.request_timeout,
-            durability: setup.durability,
+            sync: setup.sync,
             clock: setup.clock,
         }
     }
@@ -76,7 +77,7 @@ impl Server {
 
     /// The `synchronous_commit` of transactions that have to last.
     pub(crate) fn sync(&self) -> &'static str {
-        sync(self.durability)
+        self.sync
     }
 
     pub(crate) fn extend(&self) -> &Arc<Statement> {
@@ -170,14 +171,6 @@ impl Server {
     pub(crate) async fn close(&self) {
         self.appends.close().await;
         self.others.close().await;
-    }
-}
-
-/// The `synchronous_commit` that `durability` asks for.
-pub(crate) fn sync(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Committed => "on",
-        Durability::Relaxed => "off",
     }
 }
 

@@ -243,7 +243,7 @@ struct Events {
 
 #[async_trait]
 impl Reader for Events {
-    async fn read(&mut self, key: StreamKey, after: u64, most: u64) -> anyhow::Result<u64> {
+    async fn read(&mut self, key: StreamKey, from: u64, most: u64) -> anyhow::Result<u64> {
         let events = format!(
             "SELECT seq, tag, stored_at, running_bytes, retry_ms, message FROM {0}.events
              WHERE stream = (SELECT id FROM {0}.streams WHERE key = $1) AND seq >= $2
@@ -251,9 +251,8 @@ impl Reader for Events {
             self.schema
         );
         let events = sqlx::query(AssertSqlSafe(events)).bind(&key[..]);
-        let events = events.bind(after.cast_signed()).bind(most.cast_signed() + 1);
-        let rows = events.fetch_all(&mut self.connection).await?;
-        Ok(rows.len().saturating_sub(1) as u64)
+        let events = events.bind(from.cast_signed()).bind(most.cast_signed());
+        Ok(events.fetch_all(&mut self.connection).await?.len() as u64)
     }
 }
 

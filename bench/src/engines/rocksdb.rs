@@ -163,21 +163,21 @@ impl Events {
 
 #[async_trait]
 impl Reader for Events {
-    async fn read(&mut self, key: StreamKey, after: u64, most: u64) -> anyhow::Result<u64> {
+    async fn read(&mut self, key: StreamKey, from: u64, most: u64) -> anyhow::Result<u64> {
         block_in_place(|| {
             let row = self.db.get_pinned_cf(self.table("streams")?, key)?;
             row.context("there is no such stream")?;
-            let first = [&key[..], &after.to_be_bytes()].concat();
+            let first = [&key[..], &from.to_be_bytes()].concat();
             let mut options = ReadOptions::default();
             options.set_prefix_same_as_start(true);
             let mode = IteratorMode::From(&first, Direction::Forward);
             let rows = self.db.iterator_cf_opt(self.table("events")?, options, mode);
-            let mut events = 0_u64;
-            for row in rows.take(usize::try_from(most)? + 1) {
+            let mut events = 0;
+            for row in rows.take(usize::try_from(most)?) {
                 row?;
                 events += 1;
             }
-            Ok(events.saturating_sub(1))
+            Ok(events)
         })
     }
 }

@@ -262,16 +262,15 @@ struct Events {
 
 #[async_trait]
 impl Reader for Events {
-    async fn read(&mut self, key: StreamKey, after: u64, most: u64) -> anyhow::Result<u64> {
+    async fn read(&mut self, key: StreamKey, from: u64, most: u64) -> anyhow::Result<u64> {
         // The key's index has the stream's ID, too: `complete` is only in its row.
         let events = sqlx::query(
             "SELECT s.complete, e.seq, e.tag, e.stored_at, e.running_bytes, e.retry_ms, e.message
              FROM streams s CROSS JOIN events e ON e.stream = s.id AND e.seq >= ?
              WHERE s.key = ? ORDER BY e.seq LIMIT ?",
         );
-        let events = events.bind(after.cast_signed()).bind(&key[..]).bind(most.cast_signed() + 1);
-        let rows = events.fetch_all(&mut self.connection).await?;
-        Ok(rows.len().saturating_sub(1) as u64)
+        let events = events.bind(from.cast_signed()).bind(&key[..]).bind(most.cast_signed());
+        Ok(events.fetch_all(&mut self.connection).await?.len() as u64)
     }
 }
 
