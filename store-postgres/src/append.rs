@@ -83,7 +83,13 @@ impl Appender<'_> {
 
     fn terms(&self) -> Terms<'_> {
         let Self { server, settings, .. } = self;
-        Terms { settings, offset: server.offset(), sync: server.sync(), extend: server.extend() }
+        Terms {
+            settings,
+            offset: server.offset(),
+            sync: server.sync(),
+            extend: &server.extend,
+            extend_one: &server.extend_one,
+        }
     }
 
     /// Sends a batch, and answers its groups in their own order.

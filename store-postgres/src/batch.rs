@@ -32,8 +32,9 @@ pub(crate) struct Terms<'a> {
     pub(crate) offset: i64,
     /// The `synchronous_commit` of the transaction.
     pub(crate) sync: &'a str,
-    /// What stands in `extend`.
+    /// What stands in `extend` and in `extend_one`.
     pub(crate) extend: &'a Arc<Statement>,
+    pub(crate) extend_one: &'a Arc<Statement>,
 }
 
 /// Groups and events as columns.
@@ -117,12 +118,35 @@ pub(crate) fn short(
     let key = |at: &usize| places[*at].map_or(groups[*at].candidate_key, |place| place.key);
     let keys: Vec<_> = order.iter().map(|at| key(at).0.to_vec()).collect();
     let only_goes_on = ids.len() == ordered.len() && !ordered.iter().any(|group| completes(group));
-    let call = if only_goes_on {
-        extend(columns, ids, keys, terms)
-    } else {
-        start(&ordered, columns, ids, keys, terms)
+    let call = match (&ids[..], &columns.tag[..]) {
+        ([id], [_]) if only_goes_on => extend_one(columns, *id, keys.concat(), terms),
+        _ if only_goes_on => extend(columns, ids, keys, terms),
+        _ => start(&ordered, columns, ids, keys, terms),
     };
     Some(Batch { call, order })
+}
+
+/// A known stream goes on by one event.
+fn extend_one(columns: Columns, id: i64, key: Vec<u8>, terms: Terms<'_>) -> Call {
+    let Columns { bytes, owner, ttl, tag, retry, message, .. } = columns;
+    Call::new("extend_one")
+        .with(id)
+        .with(key)
+        .with(only(bytes))
+        .with(only(owner).flatten())
+        .with(only(ttl).flatten())
+        .with(only(tag))
+        .with(only(retry).flatten())
+        .with(only(message).flatten())
+        .with(terms.settings.retention.stream_ttl.map(millis))
+        .with(terms.offset)
+        .with(terms.sync)
+        .inside(terms.extend_one)
+}
+
+/// What stands in a column of one row.
+fn only<T>(column: Vec<T>) -> Option<T> {
+    column.into_iter().next()
 }
 
 /// Known streams go on.

@@ -20,7 +20,7 @@ use crate::statement::Statement;
 #[derive(Clone, Debug)]
 pub(crate) enum Argument {
     Integer(Option<i64>),
-    Text(String),
+    Text(Option<String>),
     Bytes(Vec<u8>),
     Integers(Vec<Option<i64>>),
     Texts(Vec<Option<String>>),
@@ -141,7 +141,7 @@ impl Argument {
                 sql.push_str("::bigint");
             }
             Self::Text(text) => {
-                write_text(sql, text);
+                write_optional_text(sql, text.as_deref());
                 sql.push_str("::text");
             }
             Self::Bytes(bytes) => {
@@ -151,10 +151,9 @@ impl Argument {
             Self::Integers(all) => {
                 write_array(sql, "bigint", all, |sql, one| write_integer(sql, *one));
             }
-            Self::Texts(all) => write_array(sql, "text", all, |sql, one| match one {
-                Some(text) => write_text(sql, text),
-                None => sql.push_str("NULL"),
-            }),
+            Self::Texts(all) => {
+                write_array(sql, "text", all, |sql, one| write_optional_text(sql, one.as_deref()));
+            }
             Self::BytesList(all) => {
                 write_array(sql, "bytea", all, |sql, one| write_bytes(sql, one));
             }
@@ -181,6 +180,13 @@ fn write_integer(sql: &mut String, integer: Option<i64>) {
     match integer {
         // In parentheses, since a cast binds tighter than a sign.
         Some(integer) => _ = write!(sql, "('{integer}')"),
+        None => sql.push_str("NULL"),
+    }
+}
+
+fn write_optional_text(sql: &mut String, text: Option<&str>) {
+    match text {
+        Some(text) => write_text(sql, text),
         None => sql.push_str("NULL"),
     }
 }
@@ -218,7 +224,8 @@ macro_rules! from {
 from! {
     i64 => |integer| Self::Integer(Some(integer));
     Option<i64> => |integer| Self::Integer(integer);
-    &str => |text| Self::Text(text.to_owned());
+    &str => |text| Self::Text(Some(text.to_owned()));
+    Option<String> => |text| Self::Text(text);
     Vec<u8> => |bytes| Self::Bytes(bytes);
     Vec<i64> => |integers| Self::Integers(integers.into_iter().map(Some).collect());
     Vec<Option<i64>> => |integers| Self::Integers(integers);

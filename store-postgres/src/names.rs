@@ -16,12 +16,22 @@ pub(crate) const PLANNER: [&str; 5] = [
 /// Everything of ours is named with its schema.
 pub(crate) const SEARCH_PATH: &str = "SET search_path = pg_catalog, pg_temp";
 
-/// A row of the totals, which this locks: one that no other transaction has locked, if there is one, and
-/// rather the connection's own. It is the last lock that any transaction takes.
+/// Makes a row of the totals the connection's own, as long as it lasts: one that is no other's, if there is
+/// one.
+const TAKE_SHARD: &str = "SELECT set_config('mcp_event_store.shard', coalesce(
+    (SELECT t.shard FROM {totals} t WHERE pg_try_advisory_lock(hashtext('{totals}'), t.shard) LIMIT 1),
+    pg_backend_pid() % 64)::text, false)";
+
+/// The connection's own row of the totals.
+const OWN_SHARD: &str = "current_setting('mcp_event_store.shard')::integer";
+
+/// The connection's own row of the totals, if it has one, or one that no other transaction has locked,
+/// which this locks. It is the last lock that any transaction takes.
 const FREE_SHARD: &str = "coalesce(
-    (SELECT o.shard FROM {totals} o ORDER BY o.shard <> pg_backend_pid() % 16, o.shard LIMIT 1
+    nullif(current_setting('mcp_event_store.shard', true), '')::integer,
+    (SELECT o.shard FROM {totals} o WHERE o.shard >= pg_backend_pid() % 32 ORDER BY o.shard LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED),
-    pg_backend_pid() % 16)";
+    pg_backend_pid() % 64)";
 
 /// Bytes of a name that the server does not cut off.
 const LONGEST_NAME: usize = 63;
@@ -74,7 +84,12 @@ impl Names {
         format!("mcp_event_store_{scope:016x}")
     }
 
-    /// `sql` with `{name}`, `{name:…}`, `{settings}` and `{free_shard}` filled in.
+    /// What makes a row of the totals a connection's own.
+    pub(crate) fn take_shard(&self) -> String {
+        self.fill_in(TAKE_SHARD)
+    }
+
+    /// `sql` with `{name}`, `{name:…}`, `{settings}`, `{own_shard}` and `{free_shard}` filled in.
     pub(crate) fn fill_in(&self, sql: &str) -> String {
         let mut filled = String::with_capacity(sql.len() * 2);
         let mut rest = sql;
@@ -87,6 +102,10 @@ impl Names {
                         filled.push(' ');
                         filled.push_str(setting);
                     }
+                    rest = after;
+                }
+                Some(("own_shard", after)) => {
+                    filled.push_str(OWN_SHARD);
                     rest = after;
                 }
                 Some(("free_shard", after)) => {

@@ -64,18 +64,16 @@ impl Door {
         self.open_with(READ_COMMITTED).await
     }
 
-    /// Opens a connection for calls, to a server that was checked. What it sets is what functions
-    /// run under, and holds whatever the server is told later. A commit that waits for synchronous
-    /// replicas goes on to do so.
-    async fn open_for_calls(&self) -> Result<PgConnection> {
+    /// What connections for calls set: what functions run under. It holds whatever the server is told
+    /// later. A commit that waits for synchronous replicas goes on to do so.
+    fn settings_for_calls(&self) -> String {
         let (sync, planner) = (self.sync, PLANNER.join("; "));
-        let settings = format!(
+        format!(
             "{READ_COMMITTED}; {SEARCH_PATH}; {planner};
              SELECT set_config('synchronous_commit', CASE
                  WHEN '{sync}' = 'on' AND s = 'remote_apply' THEN s ELSE '{sync}' END, false)
              FROM current_setting('synchronous_commit') AS s"
-        );
-        self.open_with(&settings).await
+        )
     }
 
     async fn open_with(&self, settings: &str) -> Result<PgConnection> {
@@ -113,10 +111,12 @@ impl Door {
     }
 }
 
-/// A bounded number of connections.
+/// A bounded number of connections, for calls to a server that was checked.
 #[derive(Debug)]
 pub(crate) struct Pool {
     door: Door,
+    /// What each connection sets.
+    settings: String,
     room: Semaphore,
     /// Guards the connections that no one uses; nothing awaits under it.
     idle: Mutex<Vec<Idle>>,
@@ -139,9 +139,11 @@ pub(crate) struct Lent<'a> {
 }
 
 impl Pool {
-    pub(crate) fn new(door: Door, size: usize) -> Self {
+    /// Each connection of it runs `also` first.
+    pub(crate) fn new(door: Door, size: usize, also: &str) -> Self {
         let room = Semaphore::new(size.clamp(1, Semaphore::MAX_PERMITS));
-        Self { door, room, idle: Mutex::default() }
+        let settings = format!("{}; {also}", door.settings_for_calls());
+        Self { door, settings, room, idle: Mutex::default() }
     }
 
     /// Waits for a connection that is free and works, or opens one.
@@ -165,7 +167,7 @@ impl Pool {
             self.door.lost();
         }
         let losses = self.door.losses();
-        let connection = self.door.open_for_calls().await?;
+        let connection = self.door.open_with(&self.settings).await?;
         Ok(Lent { pool: self, connection, losses, _room: room })
     }
 

@@ -9,14 +9,16 @@ use crate::error::classify;
 use crate::names::Names;
 use crate::server::column;
 
-/// The function of which a statement is taken, as the newest version has it.
+/// The functions of which a statement is taken, as the newest version has them.
 pub(crate) const EXTEND: &str = include_str!("schema/0001_extend.sql");
+pub(crate) const EXTEND_ONE: &str = include_str!("schema/0001_extend_one.sql");
 
 /// What version 1, 2 … adds. Released files never change.
 const MIGRATIONS: &[&[&str]] = &[&[
     include_str!("schema/0001_tables.sql"),
     include_str!("schema/0001_common.sql"),
     EXTEND,
+    EXTEND_ONE,
     include_str!("schema/0001_start.sql"),
     include_str!("schema/0001_append.sql"),
     include_str!("schema/0001_read.sql"),

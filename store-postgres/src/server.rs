@@ -29,8 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Server {
     pub(crate) names: Names,
     style: Style,
-    /// What stands in `extend`.
-    extend: Arc<Statement>,
+    /// What stands in `extend` and in `extend_one`.
+    pub(crate) extend: Arc<Statement>,
+    pub(crate) extend_one: Arc<Statement>,
     /// A connection for each writer, so that appends wait for no read.
     appends: Pool,
     others: Pool,
@@ -55,10 +56,11 @@ impl Server {
     pub(crate) fn new(door: Door, setup: Setup) -> Self {
         Self {
             extend: Arc::new(Statement::inside(schema::EXTEND, &setup.names)),
+            extend_one: Arc::new(Statement::inside(schema::EXTEND_ONE, &setup.names)),
+            appends: Pool::new(door.clone(), setup.writers, &setup.names.take_shard()),
+            others: Pool::new(door, setup.pool_size, ""),
             names: setup.names,
             style: setup.style,
-            appends: Pool::new(door.clone(), setup.writers),
-            others: Pool::new(door, setup.pool_size),
             request_timeout: setup.request_timeout,
             sync: setup.sync,
             clock: setup.clock,
@@ -78,10 +80,6 @@ impl Server {
     /// The `synchronous_commit` of transactions that have to last.
     pub(crate) fn sync(&self) -> &'static str {
         self.sync
-    }
-
-    pub(crate) fn extend(&self) -> &Arc<Statement> {
-        &self.extend
     }
 
     /// Sends an append. It is not sent again after a lost connection, since it may have been done.

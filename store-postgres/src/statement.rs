@@ -1,5 +1,5 @@
-//! The statement inside a function, to be sent by itself: on a connection with settings of our own
-//! that does the same, and spares the server what a call costs.
+//! The statement inside a function, to be sent by itself: on a connection with settings and a row of the
+//! totals of our own that does the same, and spares the server what a call costs.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -20,11 +20,12 @@ impl Statement {
         let (head, rest) = function.split_once("RETURNS TABLE").unwrap_or_default();
         let (_, body) = rest.split_once("RETURN QUERY").unwrap_or_default();
         let (body, _) = body.rsplit_once(";\nEND").unwrap_or_default();
+        let body = body.replace("{free_shard}", "{own_shard}");
         let code = head.lines().map(|line| line.split("--").next().unwrap_or_default());
         let parameters: Vec<_> =
             code.flat_map(tokens).filter(|token| is_parameter(token)).collect();
         let (mut sql, mut arguments) = (String::with_capacity(body.len()), Vec::new());
-        for token in tokens(body) {
+        for token in tokens(&body) {
             let Some(argument) = parameters.iter().position(|parameter| *parameter == token) else {
                 sql.push_str(token);
                 continue;
@@ -58,6 +59,7 @@ fn tokens(sql: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema;
 
     #[test]
     fn arguments_get_numbers_in_the_order_in_which_they_stand() {
@@ -81,10 +83,13 @@ mod tests {
     #[test]
     fn extend_holds_a_statement_of_all_its_arguments_but_one() {
         let names = Names::new("s", "").unwrap();
-        let Statement { sql, arguments } = Statement::inside(crate::schema::EXTEND, &names);
-        assert!(sql.starts_with("WITH extended AS (") && sql.ends_with("FROM extended x"), "{sql}");
-        assert!(!tokens(&sql).any(is_parameter), "{sql}");
         // How the transaction commits is the connection's to say.
-        assert_eq!(arguments.len(), 17);
+        for (function, all_but_one) in [(schema::EXTEND, 17), (schema::EXTEND_ONE, 10)] {
+            let Statement { sql, arguments } = Statement::inside(function, &names);
+            assert!(sql.starts_with("WITH extended AS ("), "{sql}");
+            assert!(sql.ends_with("FROM extended x"), "{sql}");
+            assert!(!tokens(&sql).any(is_parameter), "{sql}");
+            assert_eq!(arguments.len(), all_but_one);
+        }
     }
 }

@@ -4,7 +4,7 @@
 -- transaction began: it may have waited for locks since.
 CREATE FUNCTION {now} (p_offset bigint) RETURNS bigint
 LANGUAGE sql VOLATILE AS $body$
-    SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint + p_offset
+    SELECT floor(date_part('epoch', clock_timestamp()) * 1000)::bigint + p_offset
 $body$;
 
 -- StreamMeta::expires_at. NULL: never.

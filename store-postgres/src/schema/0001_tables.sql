@@ -7,9 +7,9 @@ CREATE TABLE {meta} (
     version bigint  NOT NULL
 );
 
--- The sums of everything, so that usage never scans. Each transaction adds to a row that no other
--- has locked, so that commits do not wait for each other; a row by itself means nothing, and may
--- be negative.
+-- The sums of everything, so that usage never scans. Each connection that appends has a row of its
+-- own, and other transactions add to one that nobody has locked, so that commits do not wait for each
+-- other; a row by itself means nothing, and may be negative.
 CREATE TABLE {totals} (
     shard      integer PRIMARY KEY,
     changes    bigint NOT NULL DEFAULT 0, -- raised by whatever a follower may have to hear of
@@ -19,7 +19,7 @@ CREATE TABLE {totals} (
     bytes      bigint NOT NULL DEFAULT 0,
     sessions   bigint NOT NULL DEFAULT 0  -- sessions with a record
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
-INSERT INTO {totals} (shard) SELECT generate_series(0, 15);
+INSERT INTO {totals} (shard) SELECT generate_series(0, 63);
 
 -- Who sweeps in the background, and until when.
 CREATE TABLE {sweeps} (

@@ -207,7 +207,7 @@ async fn crossing_beginnings_and_ends_never_deadlock() {
     .await;
     // What `start` would not do, `append` did.
     let stored = async || {
-        let [append, _, start] = database.scope.calls().await;
+        let [append, _, _, start] = database.scope.calls().await;
         start > append + 50
     };
     eventually(Duration::from_secs(10), "streams began without a look-up", stored).await;

@@ -12,6 +12,8 @@ use mcp_event_store_core::{
 };
 use mcp_event_store_postgres::PostgresBackend;
 use mcp_event_store_test_servers::Postgres;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Connection, Row};
 
 use crate::accounting::{compare, compare_booked};
 use crate::scope::{Scope, eventually, stream};
@@ -94,11 +96,114 @@ async fn extend_known(scope: Scope) {
     backend.close().await.unwrap();
     // A connection reports its counts when it ends.
     eventually(Duration::from_secs(10), "calls are counted", async || {
-        // Of `extend`, one each out of `append` and `start`, and five by themselves, where these
-        // are not sent without a call.
-        scope.calls().await == [4, if scope.options.notify { 2 } else { 7 }, 1]
+        // Of `extend`, one each out of `append` and `start`, and three by themselves, where these
+        // are not sent without a call; two times one event.
+        scope.calls().await == if scope.options.notify { [4, 2, 0, 1] } else { [4, 5, 2, 1] }
     })
     .await;
+    scope.tear_down().await;
+}
+
+/// An event that comes alone has a statement of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_alone_is_stored_as_one_beside_others() {
+    let scope = Scope::shared().await;
+    let clock = Clock::manual();
+    let backend = scope.backend(&clock).await.unwrap();
+    let [alone, among, other] = ["alone", "among", "other"].map(|name| stream("s", name));
+    let all = |event: &PendingEvent| {
+        [&alone, &among, &other].map(|stream| group(stream, vec![event.clone()]))
+    };
+    let leased = |owner: &str| PendingEvent {
+        lease: Some(Lease::new(owner, Duration::from_secs(60))),
+        ..event()
+    };
+    let text = Message::from_value(&"x".repeat(70_000)).unwrap();
+    let ttl = settings().retention.stream_ttl.unwrap();
+    let steps = [
+        (event(), Duration::ZERO),
+        (leased("me"), Duration::from_secs(1)),
+        (leased("you"), Duration::from_secs(1)),
+        (event(), Duration::from_secs(1)),
+        (leased("me"), Duration::from_secs(30)),
+        (PendingEvent { message: Some(text), retry_ms: Some(7), ..event() }, Duration::ZERO),
+        (PendingEvent { message: None, ..leased("you") }, Duration::from_secs(90)),
+        // Expired: it begins anew.
+        (event(), ttl + Duration::from_secs(90)),
+        (event(), Duration::ZERO),
+    ];
+    backend.append(&all(&priming()), &settings()).await.unwrap();
+    for (at, (event, later)) in steps.iter().enumerate() {
+        clock.advance(*later);
+        let [one, two, three] = all(event);
+        let first = backend.append(&[one], &settings()).await.unwrap().swap_remove(0).unwrap();
+        let others = backend.append(&[two, three], &settings()).await.unwrap();
+        assert_eq!(seqs(&others), [first.first_seq; 2], "step {at}");
+        let times = "lease_until - active_at, newest_at - oldest_at, active_at - newest_at";
+        let rows = scope.rows(format!(
+            "SELECT (to_jsonb(s) - '{{id,key,name,oldest_at,newest_at,active_at,since,lease_until}}'
+                    ::text[])::text,
+                (SELECT string_agg(concat_ws(',', e.seq, e.tag, e.running_bytes, e.retry_ms,
+                    length(e.message), s.newest_at - e.stored_at < 300000), ';' ORDER BY e.seq)
+                 FROM \"{0}\".events e WHERE e.stream = s.id),
+                (SELECT string_agg(round(n / 1000.0)::text, ',')
+                 FROM unnest(ARRAY[{times}]) AS n)
+             FROM \"{0}\".streams s WHERE s.name IN ('alone', 'among') ORDER BY s.name",
+            scope.schema()
+        ));
+        let rows = rows.await;
+        let [alone, among] = &rows[..] else { panic!("step {at}: {} rows", rows.len()) };
+        for column in 0..3 {
+            let of = |row: &PgRow| row.get::<Option<String>, _>(column);
+            assert_eq!(of(alone), of(among), "step {at}");
+        }
+    }
+    compare_booked(&scope, &backend).await;
+    backend.close().await.unwrap();
+    scope.tear_down().await;
+}
+
+/// A row of the totals is locked until its transaction is committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_connection_that_appends_has_totals_of_its_own() {
+    let scope = Scope::shared().await;
+    let backends = [
+        scope.backend(&Clock::system()).await.unwrap(),
+        scope.backend(&Clock::system()).await.unwrap(),
+    ];
+    let streams = [stream("s", "a"), stream("t", "b")];
+    for (backend, stream) in backends.iter().zip(&streams) {
+        append(backend, &[stream]).await;
+    }
+    let shards = format!(
+        "SELECT t.shard::bigint FROM \"{0}\".totals t JOIN pg_locks l ON l.locktype = 'advisory'
+             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+             AND l.classid::bigint = hashtext('\"{0}\".\"totals\"')::bigint & 4294967295
+             AND l.objid::bigint = t.shard AND l.objsubid = 2
+         WHERE t.changes > 0",
+        scope.schema()
+    );
+    let shards = scope.integers(shards).await.concat();
+    assert_eq!(shards.len(), 2, "{shards:?}");
+    assert_ne!(shards[0], shards[1]);
+    // Neither looks for another where all others are locked.
+    let mut connection = PgConnection::connect(&scope.url).await.unwrap();
+    let others = format!(
+        "BEGIN; SELECT FROM \"{}\".totals WHERE shard NOT IN ({}, {}) FOR UPDATE",
+        scope.schema(),
+        shards[0],
+        shards[1]
+    );
+    sqlx::raw_sql(AssertSqlSafe(others)).execute(&mut connection).await.unwrap();
+    for (backend, stream) in backends.iter().zip(&streams) {
+        assert_eq!(seqs(&append(backend, &[stream]).await), [2]);
+        backend.append(&[group(stream, vec![end()])], &settings()).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    for backend in &backends {
+        compare_booked(&scope, backend).await;
+        backend.close().await.unwrap();
+    }
     scope.tear_down().await;
 }
 
@@ -204,7 +309,7 @@ async fn streams_begin_and_end_without_a_look_up() {
     backend.close().await.unwrap();
     // No session's lock orders the beginning of a session-less stream. Each of the last two batches
     // has a known stream.
-    let counted = async || scope.calls().await == [1, 2, 3];
+    let counted = async || scope.calls().await == [1, 2, 0, 3];
     eventually(Duration::from_secs(10), "calls are counted", counted).await;
     scope.tear_down().await;
 }
@@ -288,7 +393,7 @@ async fn where_something_is_otherwise_the_whole_batch_is_looked_up() {
     other.close().await.unwrap();
     // Each but the other instance's end begins with `start`; `append` follows where that will not do.
     // Both leave what is known and live to `extend`.
-    let counted = async || scope.calls().await == [10, 8, 18];
+    let counted = async || scope.calls().await == [10, 8, 0, 18];
     eventually(Duration::from_secs(10), "calls are counted", counted).await;
     scope.tear_down().await;
 }

@@ -81,11 +81,11 @@ impl Scope {
         self.rows(sql).await.iter().map(integers).collect()
     }
 
-    /// How often `append`, which looks streams up, `extend` and `start` were called, on a server that
-    /// tracks functions and so far as connections have reported it. The statement inside `extend` is
-    /// mostly sent by itself: then only the other two call it.
-    pub(crate) async fn calls(&self) -> [i64; 3] {
-        let calls = ["append", "extend", "start"].map(|function| {
+    /// How often `append`, which looks streams up, `extend`, `extend_one` and `start` were called, on a
+    /// server that tracks functions and so far as connections have reported it. The statements inside
+    /// `extend` and `extend_one` are mostly sent by themselves: then only others call `extend`.
+    pub(crate) async fn calls(&self) -> [i64; 4] {
+        let calls = ["append", "extend", "extend_one", "start"].map(|function| {
             format!(
                 "(SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_user_functions
                   WHERE schemaname = '{}' AND funcname = '{function}')",
