@@ -247,12 +247,13 @@ mod tests {
             .with("it's \\' \u{e9}")
             .with(vec![Some("a'; DROP".to_owned()), None])
             .with(-5)
-            .with(None)
+            .with(None::<i64>)
+            .with(None::<String>)
             .with(vec![0_u8, 255]);
         assert_eq!(
             call.to_literal_statement(&names),
-            r#"SELECT * FROM "s"."find"(E'it''s \\'' é'::text,ARRAY[E'a''; DROP',NULL]::text[],('-5')::bigint,NULL::bigint,E'\\x00ff'::bytea)"#
+            r#"SELECT * FROM "s"."find"(E'it''s \\'' é'::text,ARRAY[E'a''; DROP',NULL]::text[],('-5')::bigint,NULL::bigint,NULL::text,E'\\x00ff'::bytea)"#
         );
-        assert_eq!(call.to_statement(&names), r#"SELECT * FROM "s"."find"($1,$2,$3,$4,$5)"#);
+        assert_eq!(call.to_statement(&names), r#"SELECT * FROM "s"."find"($1,$2,$3,$4,$5,$6)"#);
     }
 }

@@ -21,14 +21,13 @@ use crate::call::{Call, Redis};
 use crate::config::RedisOptions;
 use crate::error::NO_RIGHTS;
 use crate::keys::{bucket_of, bucket_of_session, channel, place};
+use crate::nodes::WRITERS;
 use crate::rows::{Row, integer, string, terms};
 use crate::sweep::Dirty;
 use crate::target::Target;
 use crate::{leases, listing, read, scripts, sessions, sweep, wakeups};
 
-/// Batches in flight: while a server works on one script and syncs, callers queue the next one's
-/// events. More of them would be smaller, with a sync for each or two.
-const WRITERS: usize = 2;
+/// Batches in flight in a cluster, where they go to several servers.
 const WRITERS_OF_A_CLUSTER: usize = 16;
 
 /// The version of what is stored. A change of any key or value raises it.

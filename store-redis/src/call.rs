@@ -50,10 +50,21 @@ impl Call {
         self
     }
 
+    /// One of its buckets: the server that has it has them all.
+    fn bucket(&self) -> Bucket {
+        self.buckets.first().copied().unwrap_or_default()
+    }
+
     /// A number, which scripts read exactly up to 2^53.
     pub(crate) fn number(self, number: u64) -> Self {
         self.arg(text_of(number))
     }
+}
+
+/// Nothing was sent, whatever it was.
+fn unsent(error: Error) -> Failure {
+    let next = if error.is_retryable() { Next::LookAround } else { Next::GiveUp };
+    Failure::new(error, next)
 }
 
 /// A store's servers.
@@ -133,33 +144,42 @@ impl Redis {
         terms: &[u8],
         as_text: bool,
     ) -> Result<Value, (u64, Failure)> {
-        let bucket = call.buckets.first().copied().unwrap_or_default();
-        let (seen, master) = self.nodes.master_of(bucket);
+        let (seen, master) = self.nodes.master_of(call.bucket());
         let fail = |failure| (seen, failure);
         let Some(master) = master else {
             let message = "no node of the Redis cluster serves the slot: check `CLUSTER INFO`";
             let error = Error::Unavailable { message: message.into(), cause: None };
             return Err(fail(Failure::new(error, Next::LookAround)));
         };
-        let lane = if call.effect == Effect::Once { Lane::Appends } else { Lane::Others };
-        let link = self.nodes.link(&master, lane).await.map_err(|error| {
-            // Nothing was sent, whatever it was.
-            let next = if error.is_retryable() { Next::LookAround } else { Next::GiveUp };
-            fail(Failure::new(error, next))
-        })?;
-        match self.send(call, terms, as_text, &link).await {
-            Err(failure) => {
-                self.learn(&failure, &link, bucket, &master);
-                Err(fail(failure))
-            }
-            sent => sent.map_err(fail),
+        self.send_to(&master, call, terms, as_text).await.map_err(fail)
+    }
+
+    /// Sends `call` to `master`: an append by a connection of its own, if it gets one.
+    async fn send_to(
+        &self,
+        master: &Address,
+        call: &Call,
+        terms: &[u8],
+        as_text: bool,
+    ) -> Result<Value, Failure> {
+        let is_append = call.effect == Effect::Once;
+        if is_append && let Some(mut taken) = self.nodes.take(master).await.map_err(unsent)? {
+            let link = taken.connection.link().clone();
+            let sent = taken.connection.during(self.send(call, terms, as_text, &link)).await;
+            let sent = sent.inspect_err(|failure| self.learn(failure, &link, call, master));
+            taken.give_back();
+            return sent;
         }
+        let lane = if is_append { Lane::Appends } else { Lane::Others };
+        let link = self.nodes.link(master, lane).await.map_err(unsent)?;
+        let sent = self.send(call, terms, as_text, &link).await;
+        sent.inspect_err(|failure| self.learn(failure, &link, call, master))
     }
 
     /// What a failure says about the servers.
-    fn learn(&self, failure: &Failure, link: &Link, bucket: Bucket, master: &Address) {
+    fn learn(&self, failure: &Failure, link: &Link, call: &Call, master: &Address) {
         match &failure.next {
-            Next::Ask(node) => self.nodes.moved(bucket, master, node),
+            Next::Ask(node) => self.nodes.moved(call.bucket(), master, node),
             Next::LookAround => link.abandon(),
             Next::GiveUp if matches!(failure.error, Error::OutcomeUnknown { .. }) => link.abandon(),
             _ => {}

@@ -10,10 +10,12 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, TlsCertificates,
 };
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::RedisOptions;
 use crate::error::{refused, unreachable};
+use crate::private::{Driver, Private};
 use crate::target::{Address, Credentials, Target};
 
 /// How to connect to any server of a target.
@@ -71,6 +73,44 @@ impl Connector {
 
     /// Connects and logs in.
     pub(crate) async fn connect(&self, to: &Address, login: &Credentials) -> Result<Link> {
+        let (config, closed) = self.config();
+        let client = self.client(to, login)?;
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        let connection = within(self.connect_timeout, connecting).await?.map_err(refused)?;
+        let link = Link { connection, closed };
+        self.introduce(&link).await;
+        Ok(link)
+    }
+
+    /// Connects and logs in, for one call at a time. `None` with TLS, which the driver keeps to
+    /// itself.
+    pub(crate) async fn connect_privately(
+        &self,
+        to: &Address,
+        login: &Credentials,
+    ) -> Result<Option<Private>> {
+        if self.tls.is_some() {
+            return Ok(None);
+        }
+        let (config, closed) = self.config();
+        let info = self.info(to, login)?;
+        let connecting = async {
+            let stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
+            stream.set_nodelay(true)?;
+            let login = info.redis_settings();
+            let made = MultiplexedConnection::new_with_config(login, stream, config).await?;
+            Ok((made.0, Box::pin(made.1) as Driver))
+        };
+        let connected = within(self.connect_timeout, connecting).await?;
+        let (connection, driver) = connected.map_err(refused)?;
+        let mut private = Private::new(Link { connection, closed }, driver);
+        let link = private.link().clone();
+        private.during(self.introduce(&link)).await;
+        Ok(Some(private))
+    }
+
+    /// What connections heed, and where it is noted that one is dead.
+    fn config(&self) -> (AsyncConnectionConfig, Arc<AtomicBool>) {
         let closed = Arc::new(AtomicBool::new(false));
         let noticed = closed.clone();
         let config = AsyncConnectionConfig::new()
@@ -82,17 +122,16 @@ impl Connector {
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
-        let client = self.client(to, login)?;
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let mut connection = within(self.connect_timeout, connecting).await?.map_err(refused)?;
-        if let Some(name) = &self.client_name {
-            // A name is a courtesy: a user who may not set it does without.
-            let named = redis::cmd("CLIENT").arg("SETNAME").arg(name).to_owned();
-            if let Err(error) = named.exec_async(&mut connection).await {
-                tracing::debug!(%error, "the connection to Redis has no name");
-            }
+        (config, closed)
+    }
+
+    /// A name is a courtesy: a user who may not set it does without.
+    async fn introduce(&self, link: &Link) {
+        let Some(name) = &self.client_name else { return };
+        let named = redis::cmd("CLIENT").arg("SETNAME").arg(name).to_owned();
+        if let Err(error) = named.exec_async(&mut link.connection.clone()).await {
+            tracing::debug!(%error, "the connection to Redis has no name");
         }
-        Ok(Link { connection, closed })
     }
 
     /// Opens a connection that subscribes.
@@ -112,6 +151,16 @@ impl Connector {
     }
 
     fn client(&self, to: &Address, login: &Credentials) -> Result<Client> {
+        let info = self.info(to, login)?;
+        match &self.tls {
+            None => Client::open(info).map_err(refused),
+            Some(certificates) => {
+                Client::build_with_tls(info, certificates.clone()).map_err(refused)
+            }
+        }
+    }
+
+    fn info(&self, to: &Address, login: &Credentials) -> Result<ConnectionInfo> {
         let (host, port) = (to.host.clone(), to.port);
         let address = match &self.tls {
             None => ConnectionAddr::Tcp(host, port),
@@ -129,13 +178,7 @@ impl Connector {
             settings = settings.set_password(password);
         }
         let info: ConnectionInfo = address.into_connection_info().map_err(refused)?;
-        let info = info.set_redis_settings(settings);
-        match &self.tls {
-            None => Client::open(info).map_err(refused),
-            Some(certificates) => {
-                Client::build_with_tls(info, certificates.clone()).map_err(refused)
-            }
-        }
+        Ok(info.set_redis_settings(settings))
     }
 }
 

@@ -37,6 +37,7 @@ mod keys;
 mod leases;
 mod listing;
 mod nodes;
+mod private;
 mod read;
 mod rows;
 mod scripts;

@@ -8,18 +8,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mcp_event_store_core::{Durability, Error, Result};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster;
 use crate::config::RedisOptions;
 use crate::connect::{Connector, Link};
 use crate::keys::{BUCKETS, Bucket};
+use crate::private::Private;
 use crate::sentinel;
 use crate::server::Demands;
 use crate::target::{Address, Mode, Target};
 
 /// Time between two looks for masters that can be reached, while a store opens.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Batches in flight where there is no cluster: while a server works on one script and syncs, callers
+/// queue the next one's events. More of them would be smaller, with a sync for each or two.
+pub(crate) const WRITERS: usize = 2;
 
 /// What a connection is for: a large page must not hold up an append, nor `WAIT` a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +34,29 @@ pub(crate) enum Lane {
     Others,
 }
 
-/// One server's connections. The locks guard connecting, so that a crowd of callers connects once.
+/// One server's connections.
 #[derive(Default)]
 struct Node {
+    /// Shared ones. The locks guard connecting, so that a crowd of callers connects once.
     lanes: [tokio::sync::Mutex<Option<Link>>; 2],
+    /// Those of appends, locked while one has them: as many as there are writers.
+    private: [Arc<tokio::sync::Mutex<Option<Private>>>; WRITERS],
+}
+
+/// A connection that nobody else has until this is dropped.
+pub(crate) struct Taken {
+    pub(crate) connection: Private,
+    place: OwnedMutexGuard<Option<Private>>,
+}
+
+impl Taken {
+    /// Gives the connection back, unless it is not to be used again: one that has answered everything
+    /// it was asked.
+    pub(crate) fn give_back(mut self) {
+        if !self.connection.link().is_closed() {
+            *self.place = Some(self.connection);
+        }
+    }
 }
 
 /// Who serves what, as last seen.
@@ -123,7 +148,7 @@ impl Nodes {
 
     /// An open connection to `address`, checked when it was opened.
     pub(crate) async fn link(&self, address: &Address, lane: Lane) -> Result<Link> {
-        let node = lock(&self.open).entry(address.clone()).or_default().clone();
+        let node = self.node(address);
         let mut link = self.connector.turn(node.lanes[lane as usize].lock()).await?;
         if let Some(open) = link.as_ref().filter(|link| !link.is_closed()) {
             return Ok(open.clone());
@@ -132,6 +157,34 @@ impl Nodes {
         self.demands.check(&opened, address).await?;
         *link = Some(opened.clone());
         Ok(opened)
+    }
+
+    /// A connection to `address` for one append. `None` if there is none free, or none without a task of
+    /// its own: appends share one then. In a cluster, where each has parts for many buckets, they
+    /// always do.
+    pub(crate) async fn take(&self, address: &Address) -> Result<Option<Taken>> {
+        if self.is_cluster() {
+            return Ok(None);
+        }
+        let node = self.node(address);
+        let places = node.private.iter();
+        let free = places.filter_map(|place| place.clone().try_lock_owned().ok()).next();
+        let Some(mut place) = free else { return Ok(None) };
+        if let Some(mut connection) = place.take()
+            && connection.is_open()
+        {
+            return Ok(Some(Taken { connection, place }));
+        }
+        let login = &self.target.credentials;
+        let connected = self.connector.connect_privately(address, login).await?;
+        let Some(mut connection) = connected else { return Ok(None) };
+        let link = connection.link().clone();
+        connection.during(self.demands.check(&link, address)).await?;
+        Ok(Some(Taken { connection, place }))
+    }
+
+    fn node(&self, address: &Address) -> Arc<Node> {
+        lock(&self.open).entry(address.clone()).or_default().clone()
     }
 
     /// Finds out who serves what, unless someone did since `seen`.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use mcp_event_store_core::{Error, EventStore, EventStoreExt, Maintenance};
+use mcp_event_store_core::{Error, EventStore, EventStoreExt, Maintenance, StreamRef};
 use mcp_event_store_redis::RedisOptions;
 use mcp_event_store_test_servers::Redis;
 
-use crate::common::{Appenders, command, event, open, options, stream};
+use crate::common::{Appenders, command, connect, event, open, options, stream};
 
-fn streams(count: usize) -> Vec<mcp_event_store_core::StreamRef> {
+fn streams(count: usize) -> Vec<StreamRef> {
     (0..count).map(|n| stream(&format!("session-{n}"), "a")).collect()
 }
 
@@ -43,6 +43,38 @@ async fn a_killed_server_loses_and_doubles_nothing() {
     let (stored, _) = appenders.check(&store).await;
     assert!(stored > 8, "{stored}");
     assert!(!store.read_to_vec(&one).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_kept_and_die_unnoticed_at_rest() {
+    let server = Redis::own(&[]).await.unwrap();
+    let store = open(server.url(), &options()).await;
+    let mut connection = connect(server.url()).await;
+    let mut made = async || {
+        let info: String =
+            redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
+        let made = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        made.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let append = async |stream: StreamRef| {
+        store.store_event(&stream, event("x")).await.unwrap();
+    };
+    // At once, so that every writer has something to do.
+    futures_util::future::join_all(streams(64).into_iter().map(append)).await;
+    let before = made().await;
+    for stream in streams(64) {
+        append(stream).await;
+    }
+    assert_eq!(made().await, before);
+    for _ in 0..10 {
+        command(server.url(), &["CLIENT", "KILL", "TYPE", "normal"]).await;
+        // This side has heard of it once it has heard of what came later.
+        command(server.url(), &["PING"]).await;
+        for stream in streams(4) {
+            append(stream).await;
+        }
+    }
+    assert_eq!(store.read_to_vec(&stream("session-0", "a")).await.unwrap().len(), 12);
 }
 
 #[tokio::test]
