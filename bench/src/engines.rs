@@ -127,6 +127,30 @@ impl Turns {
     }
 }
 
+/// Where the next event goes among many streams of two events each. All have had their turn before one has
+/// another.
+#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+struct Scatter {
+    streams: u64,
+    dealt: u64,
+}
+
+#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+impl Scatter {
+    fn over(streams: u64) -> Self {
+        Self { streams, dealt: 0 }
+    }
+
+    /// A stream, and the sequence of its next event.
+    fn next(&mut self) -> (u64, u64) {
+        /// A prime, so that those of a commit lie far apart.
+        const STRIDE: u64 = 7919;
+        let place = (self.dealt * STRIDE % self.streams, 2 + self.dealt / self.streams);
+        self.dealt += 1;
+        place
+    }
+}
+
 /// Reads a store's own rows by nothing but the engine's driver: the least that a replay has to.
 #[async_trait]
 pub(crate) trait Reader: Send {

@@ -12,7 +12,9 @@ use rocksdb::{
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::folder::Folder;
-use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns, stream_row};
+use super::{
+    Connection, Engine, Raw, Reader, STREAMS, Scan, Scatter, StreamKey, Turns, stream_row,
+};
 use crate::messages::Messages;
 
 /// Bytes that the store puts before a message: tag, time, running bytes, `retry`.
@@ -43,20 +45,20 @@ impl RocksDb {
     fn db(&self) -> anyhow::Result<Arc<DB>> {
         let mut db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
         if db.is_none() {
-            *db = Some(open(&self.folder)?);
+            *db = Some(open(&self.folder, "raw")?);
         }
         db.clone().context("it is open")
     }
 }
 
-fn open(folder: &Folder) -> anyhow::Result<Arc<DB>> {
+fn open(folder: &Folder, name: &str) -> anyhow::Result<Arc<DB>> {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_write_buffer_size(WRITE_BUFFER);
     options.set_max_background_jobs(2);
     options.set_bytes_per_sync(1024 * 1024);
     options.set_compression_type(DBCompressionType::Lz4);
-    Ok(Arc::new(DB::open(&options, folder.path("raw"))?))
+    Ok(Arc::new(DB::open(&options, folder.path(name))?))
 }
 
 #[async_trait]
@@ -126,6 +128,23 @@ impl Raw for RocksDb {
 
     async fn reader(&self, store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
         Ok(Some(Box::new(Events::open(&self.folder.path(store))?)))
+    }
+
+    async fn keeper_among(
+        &self,
+        mut messages: Messages,
+        streams: u64,
+    ) -> anyhow::Result<Option<Box<dyn Connection>>> {
+        let db = open(&self.folder, &format!("raw_{streams}"))?;
+        for stream in 0..streams {
+            let mut batch = WriteBatch::default();
+            for seq in 0..2 {
+                batch.put(key(spread(stream), seq), value(&mut messages));
+            }
+            batch.put(stream_key(spread(stream)), stream_row(1));
+            db.write(batch)?;
+        }
+        Ok(Some(Box::new(Scattered { db, scatter: Scatter::over(streams), messages })))
     }
 }
 
@@ -199,6 +218,11 @@ fn stream_key(stream: u64) -> [u8; 16] {
     key
 }
 
+/// A number for `stream` that lies anywhere among the others, as the store's random keys do.
+fn spread(stream: u64) -> u64 {
+    stream.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 fn value(messages: &mut Messages) -> Vec<u8> {
     [&HEAD[..], messages.next().get().as_bytes()].concat()
 }
@@ -221,19 +245,39 @@ impl Connection for Puts {
                 batch.put(stream_key(stream), stream_row(seq));
             }
         }
-        let db = self.db.clone();
-        let write = move || {
-            let mut synced = WriteOptions::default();
-            synced.set_sync(true);
-            db.write_opt(batch, &synced)
-        };
         if rows == 1 {
             // As an async server calls it: many at a time, which RocksDB itself joins.
-            spawn_blocking(write).await??;
+            let db = self.db.clone();
+            spawn_blocking(move || write(&db, batch)).await?
         } else {
-            block_in_place(write)?;
+            block_in_place(|| write(&self.db, batch))
         }
-        Ok(())
+    }
+}
+
+fn write(db: &DB, batch: WriteBatch) -> anyhow::Result<()> {
+    let mut synced = WriteOptions::default();
+    synced.set_sync(true);
+    Ok(db.write_opt(batch, &synced)?)
+}
+
+/// Commits that are each of streams from all over.
+struct Scattered {
+    db: Arc<DB>,
+    scatter: Scatter,
+    messages: Messages,
+}
+
+#[async_trait]
+impl Connection for Scattered {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
+        let mut batch = WriteBatch::default();
+        for _ in 0..rows {
+            let (stream, seq) = self.scatter.next();
+            batch.put(key(spread(stream), seq), value(&mut self.messages));
+            batch.put(stream_key(spread(stream)), stream_row(seq));
+        }
+        block_in_place(|| write(&self.db, batch))
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, Sqlite
 use tokio::sync::Mutex;
 
 use super::folder::Folder;
-use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns};
+use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Scatter, StreamKey, Turns};
 use crate::messages::Messages;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS events (
@@ -143,8 +143,8 @@ impl Raw for Sqlite {
     async fn reader(&self, store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
         let path = self.folder.path(&format!("{store}.db"));
         let options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
-        // As large as the store's.
-        let options = options.pragma("cache_size", "-8192");
+        // As large as the store's, and as many rows may wait as there are events in its pages.
+        let options = options.pragma("cache_size", "-8192").row_buffer_size(1001);
         Ok(Some(Box::new(Events { connection: options.connect().await? })))
     }
 
@@ -165,7 +165,7 @@ impl Raw for Sqlite {
             sqlx::query(fill).bind(streams.cast_signed()).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        Ok(Some(Box::new(Scattered { connection, streams, dealt: 0, messages })))
+        Ok(Some(Box::new(Scattered { connection, scatter: Scatter::over(streams), messages })))
     }
 }
 
@@ -213,26 +213,16 @@ async fn insert(
 /// Commits that are each of streams from all over, in two statements, as the store's are few.
 struct Scattered {
     connection: SqliteConnection,
-    streams: u64,
-    dealt: u64,
+    scatter: Scatter,
     messages: Messages,
-}
-
-impl Scattered {
-    /// A stream, and the sequence of its next event. All have had their turn before one has another.
-    fn next(&mut self) -> (i64, i64) {
-        /// A prime, so that those of a commit lie far apart.
-        const STRIDE: u64 = 7919;
-        let (stream, seq) = (self.dealt * STRIDE % self.streams, 2 + self.dealt / self.streams);
-        self.dealt += 1;
-        (stream.cast_signed(), seq.cast_signed())
-    }
 }
 
 #[async_trait]
 impl Connection for Scattered {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
-        let places: Vec<_> = (0..rows).map(|_| self.next()).collect();
+        let places = (0..rows).map(|_| self.scatter.next());
+        let places: Vec<(i64, i64)> =
+            places.map(|(stream, seq)| (stream.cast_signed(), seq.cast_signed())).collect();
         let insert = vec!["(?,?,7,?,?,NULL,?)"; rows].join(",");
         let insert = format!("INSERT INTO events VALUES {insert}");
         let mut insert = sqlx::query(AssertSqlSafe(insert));

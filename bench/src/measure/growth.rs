@@ -1,6 +1,6 @@
 //! What appends and replays cost by what is stored already.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
@@ -9,6 +9,7 @@ use mcp_event_store::{EventId, EventStoreExt as _, NewEvent, Store, StreamRef};
 use tokio::task::JoinSet;
 
 use super::Bench;
+use crate::engines::Reader;
 use crate::machine;
 use crate::messages::Messages;
 use crate::ours::{self, Appends};
@@ -71,6 +72,7 @@ pub(crate) async fn growth(bench: &Bench<'_>) -> anyhow::Result<Vec<Growth>> {
             }
         }
         results.extend(stores.iter().map(Filled::result));
+        drop(stores);
         bench.engine.clean().await?;
     }
     Ok(results)
@@ -92,16 +94,16 @@ impl Filled {
         let usage = store.maintenance().usage().await?;
         let found = (usage.streams, usage.events);
         ensure!(found == (streams, streams * events), "the store says that it holds {found:?}");
-        // A store that has just been filled is not what is measured, and closing it would break off
+        let raw = match axis {
+            Axis::Events => None,
+            Axis::Streams => raw_appends(bench, stored).await?,
+        };
+        // What has just been filled is not what is measured, and closing a store would break off
         // RocksDB's merges, whose work would be lost.
         if !bench.is_quick {
             machine::quiet(bench.effort.round).await;
         }
         store.maintenance().close().await?;
-        let raw = match axis {
-            Axis::Events => None,
-            Axis::Streams => raw_appends(bench, stored).await?,
-        };
         Ok(Self { axis, stored, name, places, raw, rounds: Vec::new() })
     }
 
@@ -117,9 +119,8 @@ impl Filled {
         let rate = many.run(time).await?.rate;
         lone.run(time / 4).await?;
         let lone = lone.run(time / 2).await?.times.micros(0.5);
-        let replay = self.replays(&store, round).await?;
+        let [replay, raw_read] = self.reads(bench, &store, round).await?;
         store.maintenance().close().await?;
-        let raw_read = self.raw_reads(bench, round).await?;
         let raw_append = match &mut self.raw {
             Some(raw) => {
                 raw.run(time / 2).await?;
@@ -139,40 +140,30 @@ impl Filled {
         Ok(Entrant::new(Contender::Store, 1, MESSAGE_BYTES, lanes.collect()))
     }
 
-    /// Microseconds for an event of a replay: the median.
-    async fn replays(&self, store: &Store, round: u64) -> anyhow::Result<f64> {
-        let mut times = Times::default();
-        let (_, replayed) = self.halves();
-        for place in chosen(replayed, round, REPLAYS) {
-            let started = Instant::now();
-            let events = store.events().replay_to_vec(place.stream.scope(), &place.id).await?;
-            let time = started.elapsed();
-            let (found, wanted) = (events.len() as u64, place.after);
-            ensure!(found == wanted, "a replay gave {found} events and not {wanted}");
-            times.record(time / u32::try_from(wanted)?);
-        }
-        Ok(times.micros(0.5))
-    }
-
-    /// Microseconds for an event of a replay's that is read by nothing but the engine's driver: the
-    /// median. Zero where that is not measured.
-    async fn raw_reads(&self, bench: &Bench<'_>, round: u64) -> anyhow::Result<f64> {
-        let Some(raw) = bench.engine.raw() else { return Ok(0.0) };
-        let Some(mut reader) = raw.reader(&self.name).await? else { return Ok(0.0) };
-        let (_, replayed) = self.halves();
+    /// Microseconds for an event of a replay, and for one that is read by nothing but the engine's driver,
+    /// by turns: medians. The latter is zero where it is not measured.
+    async fn reads(
+        &self,
+        bench: &Bench<'_>,
+        store: &Store,
+        round: u64,
+    ) -> anyhow::Result<[f64; 2]> {
+        let mut reader = match bench.engine.raw() {
+            Some(raw) => raw.reader(&self.name).await?,
+            None => None,
+        };
+        let (_, places) = self.halves();
         // Not those of the replays, which caches have now, but where there are no others.
         let others = round + bench.effort.rounds as u64 + 1;
-        let mut times = Times::default();
-        for place in chosen(replayed, others, REPLAYS) {
-            let id = URL_SAFE_NO_PAD.decode(place.id.as_str())?;
-            let key = *id.first_chunk().context("an event ID without its stream's key")?;
-            let started = Instant::now();
-            let events = reader.read(key, place.seq, 1 + place.after).await?;
-            let time = started.elapsed();
-            ensure!(events == 1 + place.after, "a raw read gave {events} events");
-            times.record(time / u32::try_from(place.after)?);
+        let mut times = [Times::default(), Times::default()];
+        for (replayed, read) in chosen(places, round, REPLAYS).zip(chosen(places, others, REPLAYS))
+        {
+            times[0].record(replay(store, replayed).await?);
+            if let Some(reader) = &mut reader {
+                times[1].record(raw_read(&mut **reader, read).await?);
+            }
         }
-        Ok(times.micros(0.5))
+        Ok(times.map(|times| times.micros(0.5)))
     }
 
     /// Where rounds append, and where they replay: a replay stays as long as it was.
@@ -192,6 +183,27 @@ impl Filled {
             raw_append_us: of(4),
         }
     }
+}
+
+/// The time of a replay, for each of its events.
+async fn replay(store: &Store, place: &Place) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    let events = store.events().replay_to_vec(place.stream.scope(), &place.id).await?;
+    let time = started.elapsed();
+    let (found, wanted) = (events.len() as u64, place.after);
+    ensure!(found == wanted, "a replay gave {found} events and not {wanted}");
+    Ok(time / u32::try_from(wanted)?)
+}
+
+/// The time that nothing but the engine's driver takes to read as much.
+async fn raw_read(reader: &mut dyn Reader, place: &Place) -> anyhow::Result<Duration> {
+    let id = URL_SAFE_NO_PAD.decode(place.id.as_str())?;
+    let key = *id.first_chunk().context("an event ID without its stream's key")?;
+    let started = Instant::now();
+    let events = reader.read(key, place.seq, 1 + place.after).await?;
+    let time = started.elapsed();
+    ensure!(events == 1 + place.after, "a raw read gave {events} events");
+    Ok(time / u32::try_from(place.after)?)
 }
 
 /// Commits of as many rows as there are appenders, beside as many streams.
