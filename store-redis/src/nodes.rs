@@ -167,8 +167,8 @@ impl Nodes {
             return Ok(None);
         }
         let node = self.node(address);
-        let places = node.private.iter();
-        let free = places.filter_map(|place| place.clone().try_lock_owned().ok()).next();
+        let mut places = node.private.iter();
+        let free = places.find_map(|place| place.clone().try_lock_owned().ok());
         let Some(mut place) = free else { return Ok(None) };
         if let Some(mut connection) = place.take()
             && connection.is_open()

@@ -119,7 +119,7 @@ mod tests {
     struct Wakes(AtomicUsize);
 
     impl Wakes {
-        fn count(&self) -> usize {
+        fn get(&self) -> usize {
             self.0.load(Ordering::SeqCst)
         }
     }
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn what_two_futures_wake_in_each_other_wakes_no_task() {
-        let (wakes, bell) = (Arc::new(Wakes::default()), Arc::new(Bell::default()));
-        let waker = Waker::from(wakes.clone());
+        let (count, bell) = (Arc::new(Wakes::default()), Arc::new(Bell::default()));
+        let waker = Waker::from(count.clone());
         let mut task = Context::from_waker(&waker);
         let (ask, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<u32>>();
         let mut driver = pin!(async {
@@ -159,24 +159,24 @@ mod tests {
             })
         };
         assert_eq!(poll(), Poll::Pending);
-        assert_eq!(wakes.count(), 0);
+        assert_eq!(count.get(), 0);
         // From elsewhere, it does.
         resume.send(()).unwrap();
-        assert_eq!(wakes.count(), 1);
+        assert_eq!(count.get(), 1);
         assert_eq!(poll(), Poll::Ready(14));
-        assert_eq!(wakes.count(), 1);
+        assert_eq!(count.get(), 1);
     }
 
     #[test]
     fn what_always_wakes_itself_lets_others_have_their_turn() {
-        let (wakes, bell) = (Arc::new(Wakes::default()), Arc::new(Bell::default()));
-        let waker = Waker::from(wakes.clone());
+        let (count, bell) = (Arc::new(Wakes::default()), Arc::new(Bell::default()));
+        let waker = Waker::from(count.clone());
         let mut turns = 0;
         let polled = bell.poll(&mut Context::from_waker(&waker), |context| {
             turns += 1;
             context.waker().wake_by_ref();
             Poll::<()>::Pending
         });
-        assert_eq!((polled, turns, wakes.count()), (Poll::Pending, TURNS, 1));
+        assert_eq!((polled, turns, count.get()), (Poll::Pending, TURNS, 1));
     }
 }
