@@ -63,18 +63,18 @@ pub(crate) trait Raw: Send + Sync {
     /// Stores a stream of `events` events, and answers how to read it.
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>>;
 
-    /// Reads what the benchmark's store of that name has stored, which must be closed. `None` where
-    /// that is not measured.
+    /// Reads what the benchmark's store of that name has stored, which may be open. `None` where that
+    /// is not measured.
     async fn reader(&self, _store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
         Ok(None)
     }
 
-    /// A keeper beside `streams` streams of two events each, whose commits are of streams from all
-    /// over. `None` where that is not measured.
+    /// A keeper beside many streams of two events each, which the first of so many makes. `None` where
+    /// that is not measured.
     async fn keeper_among(
         &self,
         _messages: Messages,
-        _streams: u64,
+        _among: Among,
     ) -> anyhow::Result<Option<Box<dyn Connection>>> {
         Ok(None)
     }
@@ -127,27 +127,25 @@ impl Turns {
     }
 }
 
-/// Where the next event goes among many streams of two events each. All have had their turn before one has
-/// another.
-#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
-struct Scatter {
-    streams: u64,
-    dealt: u64,
+/// Appenders to a few of many streams, for a round.
+#[derive(Clone, Copy)]
+pub(crate) struct Among {
+    pub(crate) streams: u64,
+    pub(crate) appenders: u64,
+    pub(crate) round: u64,
 }
 
 #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
-impl Scatter {
-    fn over(streams: u64) -> Self {
-        Self { streams, dealt: 0 }
-    }
-
-    /// A stream, and the sequence of its next event.
-    fn next(&mut self) -> (u64, u64) {
-        /// A prime, so that those of a commit lie far apart.
-        const STRIDE: u64 = 7919;
-        let place = (self.dealt * STRIDE % self.streams, 2 + self.dealt / self.streams);
-        self.dealt += 1;
-        place
+impl Among {
+    /// The stream of event `dealt` of the round, and its sequence. Streams are from all over, and
+    /// others in each round; those of a round take turns.
+    fn place(self, dealt: u64) -> (u64, u64) {
+        /// More than a round appends to a stream.
+        const OF_A_ROUND: u64 = 1 << 32;
+        let Self { streams, appenders, round } = self;
+        let stride = (streams / appenders).max(1);
+        let stream = (round * 7919 + dealt % appenders * stride) % streams;
+        (stream, (1 + round) * OF_A_ROUND + dealt / appenders)
     }
 }
 

@@ -1,4 +1,5 @@
-//! A batch as the arguments of `extend`, `start` or `append`: columns of groups, events and leases.
+//! A batch as the arguments of `extend`, `extend_one`, `start` or `append`: columns of groups, events
+//! and leases.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

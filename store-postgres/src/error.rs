@@ -100,9 +100,9 @@ fn of_server(code: &str, error: SqlError) -> Error {
             "a table or function of the store is missing in PostgreSQL: was the schema dropped?",
             error,
         ),
-        (_, "26000" | "42P05") => Error::backend(
-            "PostgreSQL forgot a prepared statement: behind a pooler in transaction mode, open the \
-             store with notify=off",
+        (_, "26000" | "42P05" | "42704") => Error::backend(
+            "PostgreSQL forgot a prepared statement or a setting: behind a pooler in transaction \
+             mode, open the store with notify=off",
             error,
         ),
         ("XX", "XX001" | "XX002") => Error::corrupt(

@@ -16,8 +16,8 @@ pub(crate) const PLANNER: [&str; 5] = [
 /// Everything of ours is named with its schema.
 pub(crate) const SEARCH_PATH: &str = "SET search_path = pg_catalog, pg_temp";
 
-/// Makes a row of the totals the connection's own, as long as it lasts: one that is no other's, if there is
-/// one.
+/// Makes a row of the totals the connection's own, as long as it lasts: the first that is no other's,
+/// if there is one. All 64 are made with the schema.
 const TAKE_SHARD: &str = "SELECT set_config('mcp_event_store.shard', coalesce(
     (SELECT t.shard FROM {totals} t WHERE pg_try_advisory_lock(hashtext('{totals}'), t.shard) LIMIT 1),
     pg_backend_pid() % 64)::text, false)";
@@ -25,12 +25,13 @@ const TAKE_SHARD: &str = "SELECT set_config('mcp_event_store.shard', coalesce(
 /// The connection's own row of the totals.
 const OWN_SHARD: &str = "current_setting('mcp_event_store.shard')::integer";
 
-/// The connection's own row of the totals, if it has one, or one that no other transaction has locked,
-/// which this locks. It is the last lock that any transaction takes.
+/// The connection's own row of the totals, if it has one, or one that no other transaction has
+/// locked, which this locks: of the last, which are seldom a connection's own. It is the last lock
+/// that any transaction takes.
 const FREE_SHARD: &str = "coalesce(
     nullif(current_setting('mcp_event_store.shard', true), '')::integer,
-    (SELECT o.shard FROM {totals} o WHERE o.shard >= pg_backend_pid() % 32 ORDER BY o.shard LIMIT 1
-        FOR NO KEY UPDATE SKIP LOCKED),
+    (SELECT o.shard FROM {totals} o WHERE o.shard <= 63 - pg_backend_pid() % 32
+        ORDER BY o.shard DESC LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED),
     pg_backend_pid() % 64)";
 
 /// Bytes of a name that the server does not cut off.

@@ -29,7 +29,7 @@ const MIGRATIONS: &[&[&str]] = &[&[
 
 const TABLES: [&str; 7] = ["meta", "totals", "sweeps", "sessions", "streams", "events", "garbage"];
 
-/// Names the advisory locks of this project among those of other applications: "MCES".
+/// Names the advisory locks of migrations among those of other applications: "MCES".
 const LOCK_CLASS: i32 = 0x4d43_4553;
 
 /// Brings the database to this version's schema.

@@ -1,5 +1,5 @@
-//! The statement inside a function, to be sent by itself: on a connection with settings and a row of the
-//! totals of our own that does the same, and spares the server what a call costs.
+//! The statement inside a function, to be sent by itself: on a connection with settings and a row of
+//! the totals of our own that does the same, and spares the server what a call costs.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn extend_holds_a_statement_of_all_its_arguments_but_one() {
+    fn functions_hold_a_statement_of_all_their_arguments_but_one() {
         let names = Names::new("s", "").unwrap();
         // How the transaction commits is the connection's to say.
         for (function, all_but_one) in [(schema::EXTEND, 17), (schema::EXTEND_ONE, 10)] {

@@ -1,16 +1,19 @@
 //! One connection to one server.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::select_ok;
 use mcp_event_store_core::{Error, Result};
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, TlsCertificates,
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use crate::config::RedisOptions;
@@ -95,7 +98,13 @@ impl Connector {
         let (config, closed) = self.config();
         let info = self.info(to, login)?;
         let connecting = async {
-            let stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
+            // Whichever address of the host answers first, as the driver does it.
+            let addresses = lookup_host((to.host.as_str(), to.port)).await?;
+            let streams: Vec<_> = addresses.map(|to| TcpStream::connect(to).boxed()).collect();
+            if streams.is_empty() {
+                return Err(io::Error::from(io::ErrorKind::NotFound).into());
+            }
+            let (stream, _) = select_ok(streams).await?;
             stream.set_nodelay(true)?;
             let login = info.redis_settings();
             let made = MultiplexedConnection::new_with_config(login, stream, config).await?;
@@ -184,7 +193,7 @@ impl Connector {
 
 async fn within<T>(limit: Duration, connecting: impl Future<Output = T>) -> Result<T> {
     let late = |_| {
-        let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        let error = io::Error::from(io::ErrorKind::TimedOut);
         unreachable(redis::RedisError::from(error))
     };
     timeout(limit, connecting).await.map_err(late)

@@ -20,6 +20,10 @@ use crate::sentinel;
 use crate::server::Demands;
 use crate::target::{Address, Mode, Target};
 
+/// A connection that has rested for longer is asked first: something between it and the server may
+/// have forgotten it without a word.
+const TRUSTED_FOR: Duration = Duration::from_secs(30);
+
 /// Time between two looks for masters that can be reached, while a store opens.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -159,28 +163,62 @@ impl Nodes {
         Ok(opened)
     }
 
-    /// A connection to `address` for one append. `None` if there is none free, or none without a task of
-    /// its own: appends share one then. In a cluster, where each has parts for many buckets, they
-    /// always do.
+    /// A connection to `address` for one append. `None` if there is none free, or none without a
+    /// task of its own: appends share one then. In a cluster, where each has parts for many
+    /// buckets, they always do.
     pub(crate) async fn take(&self, address: &Address) -> Result<Option<Taken>> {
         if self.is_cluster() {
             return Ok(None);
         }
         let node = self.node(address);
-        let mut places = node.private.iter();
-        let free = places.find_map(|place| place.clone().try_lock_owned().ok());
-        let Some(mut place) = free else { return Ok(None) };
-        if let Some(mut connection) = place.take()
-            && connection.is_open()
+        let free = node.private.iter().filter_map(|place| place.clone().try_lock_owned().ok());
+        // Rather one that has a connection than one that needs another.
+        let Some(mut place) = free.min_by_key(|place| place.is_none()) else { return Ok(None) };
+        if let Some(connection) = place.take()
+            && let Some(connection) = self.still_open(connection, address).await
         {
             return Ok(Some(Taken { connection, place }));
         }
         let login = &self.target.credentials;
-        let connected = self.connector.connect_privately(address, login).await?;
+        let connected = match self.connector.connect_privately(address, login).await {
+            Err(error) if !error.is_retryable() => {
+                // The server may have as many clients as it wants.
+                drop(place);
+                return self.take_anothers(&node, address).await?.ok_or(error).map(Some);
+            }
+            connected => connected?,
+        };
         let Some(mut connection) = connected else { return Ok(None) };
         let link = connection.link().clone();
         connection.during(self.demands.check(&link, address)).await?;
         Ok(Some(Taken { connection, place }))
+    }
+
+    /// Waits for a connection that other appends have.
+    async fn take_anothers(&self, node: &Node, address: &Address) -> Result<Option<Taken>> {
+        for place in &node.private {
+            let mut place = self.connector.turn(place.clone().lock_owned()).await?;
+            if let Some(connection) = place.take()
+                && let Some(connection) = self.still_open(connection, address).await
+            {
+                return Ok(Some(Taken { connection, place }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A connection that has been at rest, if it is to be used: one that has been so for long is
+    /// checked like a new one.
+    async fn still_open(&self, mut connection: Private, address: &Address) -> Option<Private> {
+        if !connection.is_open() {
+            return None;
+        }
+        if connection.rested() > TRUSTED_FOR {
+            let link = connection.link().clone();
+            let checked = connection.during(self.demands.check(&link, address)).await;
+            checked.inspect_err(|error| tracing::debug!(%error, "a connection rested")).ok()?;
+        }
+        Some(connection)
     }
 
     fn node(&self, address: &Address) -> Arc<Node> {

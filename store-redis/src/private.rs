@@ -10,10 +10,12 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::Fuse;
 use futures_util::task::AtomicWaker;
+use tokio::task::unconstrained;
 
 use crate::connect::Link;
 
@@ -28,11 +30,12 @@ pub(crate) struct Private {
     link: Link,
     driver: Fuse<Driver>,
     bell: Arc<Bell>,
+    used_at: Instant,
 }
 
 impl Private {
     pub(crate) fn new(link: Link, driver: Driver) -> Self {
-        Self { link, driver: driver.fuse(), bell: Arc::default() }
+        Self { link, driver: driver.fuse(), bell: Arc::default(), used_at: Instant::now() }
     }
 
     /// The connection, of use during [`during`](Self::during).
@@ -42,22 +45,29 @@ impl Private {
 
     /// Whether the connection is open, as far as this side knows: it has been at rest.
     pub(crate) fn is_open(&mut self) -> bool {
-        let ended = self.driver.poll_unpin(&mut Context::from_waker(Waker::noop()));
-        ended.is_pending() && !self.link.is_closed()
+        let ended = unconstrained(&mut self.driver).now_or_never();
+        ended.is_none() && !self.link.is_closed()
+    }
+
+    /// For how long nobody has used it.
+    pub(crate) fn rested(&self) -> Duration {
+        self.used_at.elapsed()
     }
 
     /// Keeps the connection going until `call`, which uses it, is done.
     pub(crate) async fn during<T>(&mut self, call: impl Future<Output = T>) -> T {
         let mut call = pin!(call);
         let Self { driver, bell, .. } = self;
-        poll_fn(|context| {
+        let done = poll_fn(|context| {
             bell.poll(context, |context| {
                 // Its end is what the call will hear of.
                 let _ = driver.poll_unpin(context);
                 call.as_mut().poll(context)
             })
         })
-        .await
+        .await;
+        self.used_at = Instant::now();
+        done
     }
 }
 
@@ -80,7 +90,8 @@ impl Bell {
         let waker = Waker::from(self.clone());
         for _ in 0..TURNS {
             self.is_running.store(true, Ordering::SeqCst);
-            self.has_rung.store(false, Ordering::SeqCst);
+            // What rang is seen by what is polled now.
+            self.has_rung.swap(false, Ordering::SeqCst);
             if let Poll::Ready(done) = poll(&mut Context::from_waker(&waker)) {
                 return Poll::Ready(done);
             }

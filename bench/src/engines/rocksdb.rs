@@ -12,9 +12,7 @@ use rocksdb::{
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::folder::Folder;
-use super::{
-    Connection, Engine, Raw, Reader, STREAMS, Scan, Scatter, StreamKey, Turns, stream_row,
-};
+use super::{Among, Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns, stream_row};
 use crate::messages::Messages;
 
 /// Bytes that the store puts before a message: tag, time, running bytes, `retry`.
@@ -127,24 +125,22 @@ impl Raw for RocksDb {
     }
 
     async fn reader(&self, store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
-        Ok(Some(Box::new(Events::open(&self.folder.path(store))?)))
+        let path = self.folder.path(store);
+        // A merge of the open store may take a file away from under the first look.
+        let events = Events::open(&path).or_else(|_| Events::open(&path))?;
+        Ok(Some(Box::new(events)))
     }
 
     async fn keeper_among(
         &self,
         mut messages: Messages,
-        streams: u64,
+        among: Among,
     ) -> anyhow::Result<Option<Box<dyn Connection>>> {
-        let db = open(&self.folder, &format!("raw_{streams}"))?;
-        for stream in 0..streams {
-            let mut batch = WriteBatch::default();
-            for seq in 0..2 {
-                batch.put(key(spread(stream), seq), value(&mut messages));
-            }
-            batch.put(stream_key(spread(stream)), stream_row(1));
-            db.write(batch)?;
+        let db = open(&self.folder, &format!("raw_{}", among.streams))?;
+        if db.get_pinned(stream_key(spread(0)))?.is_none() {
+            fill(&db, among.streams, &mut messages)?;
         }
-        Ok(Some(Box::new(Scattered { db, scatter: Scatter::over(streams), messages })))
+        Ok(Some(Box::new(Few { db, among, dealt: 0, messages })))
     }
 }
 
@@ -261,19 +257,34 @@ fn write(db: &DB, batch: WriteBatch) -> anyhow::Result<()> {
     Ok(db.write_opt(batch, &synced)?)
 }
 
-/// Commits that are each of streams from all over.
-struct Scattered {
+/// Makes `streams` streams of two events each.
+fn fill(db: &DB, streams: u64, messages: &mut Messages) -> anyhow::Result<()> {
+    for stream in (0..streams).map(spread) {
+        let mut batch = WriteBatch::default();
+        for seq in 0..2 {
+            batch.put(key(stream, seq), value(messages));
+        }
+        batch.put(stream_key(stream), stream_row(1));
+        db.write(batch)?;
+    }
+    Ok(())
+}
+
+/// Commits of a few of many streams.
+struct Few {
     db: Arc<DB>,
-    scatter: Scatter,
+    among: Among,
+    dealt: u64,
     messages: Messages,
 }
 
 #[async_trait]
-impl Connection for Scattered {
+impl Connection for Few {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let mut batch = WriteBatch::default();
         for _ in 0..rows {
-            let (stream, seq) = self.scatter.next();
+            let (stream, seq) = self.among.place(self.dealt);
+            self.dealt += 1;
             batch.put(key(spread(stream), seq), value(&mut self.messages));
             batch.put(stream_key(spread(stream)), stream_row(seq));
         }

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, Sqlite
 use tokio::sync::Mutex;
 
 use super::folder::Folder;
-use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, Scatter, StreamKey, Turns};
+use super::{Among, Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns};
 use crate::messages::Messages;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS events (
@@ -151,9 +151,14 @@ impl Raw for Sqlite {
     async fn keeper_among(
         &self,
         mut messages: Messages,
-        streams: u64,
+        among: Among,
     ) -> anyhow::Result<Option<Box<dyn Connection>>> {
+        let streams = among.streams;
         let mut connection = connect(self.folder.path(&format!("raw_{streams}.db"))).await?;
+        let is_filled = "SELECT EXISTS (SELECT 1 FROM streams)";
+        if sqlx::query_scalar(is_filled).fetch_one(&mut connection).await? {
+            return Ok(Some(Box::new(Few { connection, among, dealt: 0, messages })));
+        }
         let texts: Vec<_> = (0..256).map(|_| messages.next().get().to_owned()).collect();
         let mut transaction = connection.begin().await?;
         sqlx::raw_sql(TEXTS).execute(&mut *transaction).await?;
@@ -165,7 +170,7 @@ impl Raw for Sqlite {
             sqlx::query(fill).bind(streams.cast_signed()).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        Ok(Some(Box::new(Scattered { connection, scatter: Scatter::over(streams), messages })))
+        Ok(Some(Box::new(Few { connection, among, dealt: 0, messages })))
     }
 }
 
@@ -210,19 +215,21 @@ async fn insert(
     Ok(())
 }
 
-/// Commits that are each of streams from all over, in two statements, as the store's are few.
-struct Scattered {
+/// Commits of a few of many streams, in two statements, as the store's are few.
+struct Few {
     connection: SqliteConnection,
-    scatter: Scatter,
+    among: Among,
+    dealt: u64,
     messages: Messages,
 }
 
 #[async_trait]
-impl Connection for Scattered {
+impl Connection for Few {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
-        let places = (0..rows).map(|_| self.scatter.next());
+        let places = (self.dealt..).take(rows).map(|dealt| self.among.place(dealt));
         let places: Vec<(i64, i64)> =
             places.map(|(stream, seq)| (stream.cast_signed(), seq.cast_signed())).collect();
+        self.dealt += rows as u64;
         let insert = vec!["(?,?,7,?,?,NULL,?)"; rows].join(",");
         let insert = format!("INSERT INTO events VALUES {insert}");
         let mut insert = sqlx::query(AssertSqlSafe(insert));

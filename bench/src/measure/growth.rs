@@ -9,7 +9,7 @@ use mcp_event_store::{EventId, EventStoreExt as _, NewEvent, Store, StreamRef};
 use tokio::task::JoinSet;
 
 use super::Bench;
-use crate::engines::Reader;
+use crate::engines::{Among, Reader};
 use crate::machine;
 use crate::messages::Messages;
 use crate::ours::{self, Appends};
@@ -33,8 +33,6 @@ struct Filled {
     stored: u64,
     name: String,
     places: Vec<Place>,
-    /// As many streams, stored and appended to by the engine alone.
-    raw: Option<Entrant>,
     rounds: Vec<[f64; 5]>,
 }
 
@@ -94,22 +92,22 @@ impl Filled {
         let usage = store.maintenance().usage().await?;
         let found = (usage.streams, usage.events);
         ensure!(found == (streams, streams * events), "the store says that it holds {found:?}");
-        let raw = match axis {
-            Axis::Events => None,
-            Axis::Streams => raw_appends(bench, stored).await?,
-        };
+        if axis == Axis::Streams {
+            // The first makes as many streams for the engine alone.
+            raw_appends(bench, stored, 0).await?;
+        }
         // What has just been filled is not what is measured, and closing a store would break off
         // RocksDB's merges, whose work would be lost.
         if !bench.is_quick {
             machine::quiet(bench.effort.round).await;
         }
         store.maintenance().close().await?;
-        Ok(Self { axis, stored, name, places, raw, rounds: Vec::new() })
+        Ok(Self { axis, stored, name, places, rounds: Vec::new() })
     }
 
     /// Microseconds for an event of 64 appenders, of a lone one, of a replay, of a raw read, and of raw
     /// commits.
-    async fn costs(&mut self, bench: &Bench<'_>, round: u64) -> anyhow::Result<[f64; 5]> {
+    async fn costs(&self, bench: &Bench<'_>, round: u64) -> anyhow::Result<[f64; 5]> {
         let time = bench.effort.round;
         let store = ours::open(&bench.engine.store_url(&self.name)).await?;
         let mut many = self.entrant(&store, round, APPENDERS)?;
@@ -121,8 +119,12 @@ impl Filled {
         let lone = lone.run(time / 2).await?.times.micros(0.5);
         let [replay, raw_read] = self.reads(bench, &store, round).await?;
         store.maintenance().close().await?;
-        let raw_append = match &mut self.raw {
-            Some(raw) => {
+        let raw = match self.axis {
+            Axis::Events => None,
+            Axis::Streams => raw_appends(bench, self.stored, round).await?,
+        };
+        let raw_append = match raw {
+            Some(mut raw) => {
                 raw.run(time / 2).await?;
                 1e6 / raw.run(time).await?.rate
             }
@@ -207,10 +209,15 @@ async fn raw_read(reader: &mut dyn Reader, place: &Place) -> anyhow::Result<Dura
 }
 
 /// Commits of as many rows as there are appenders, beside as many streams.
-async fn raw_appends(bench: &Bench<'_>, streams: u64) -> anyhow::Result<Option<Entrant>> {
+async fn raw_appends(
+    bench: &Bench<'_>,
+    streams: u64,
+    round: u64,
+) -> anyhow::Result<Option<Entrant>> {
     let Some(raw) = bench.engine.raw() else { return Ok(None) };
     let messages = Messages::new(MESSAGE_BYTES)?;
-    let Some(connection) = raw.keeper_among(messages, streams).await? else { return Ok(None) };
+    let among = Among { streams, appenders: APPENDERS, round };
+    let Some(connection) = raw.keeper_among(messages, among).await? else { return Ok(None) };
     let rows = usize::try_from(APPENDERS)?;
     let lane: Box<dyn Lane> = Box::new(Batches { connection, rows });
     Ok(Some(Entrant::new(Contender::Keeper, rows, MESSAGE_BYTES, vec![lane])))

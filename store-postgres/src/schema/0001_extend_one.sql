@@ -34,6 +34,7 @@ BEGIN
         INSERT INTO {events} (stream, seq, tag, stored_at, running_bytes, retry_ms, message)
         SELECT x.id, x.last_seq, p_tag, x.newest_at, x.total_bytes, p_retry, p_message
         FROM extended x),
+    -- Comes last, as in `extend`.
     counted AS (
         UPDATE {totals} t SET
             changes = t.changes + 1, events = t.events + 1, bytes = t.bytes + p_bytes

@@ -8,8 +8,8 @@ CREATE TABLE {meta} (
 );
 
 -- The sums of everything, so that usage never scans. Each connection that appends has a row of its
--- own, and other transactions add to one that nobody has locked, so that commits do not wait for each
--- other; a row by itself means nothing, and may be negative.
+-- own, and other transactions add to one that nobody has locked, so that commits need not wait for
+-- each other; a row by itself means nothing, and may be negative.
 CREATE TABLE {totals} (
     shard      integer PRIMARY KEY,
     changes    bigint NOT NULL DEFAULT 0, -- raised by whatever a follower may have to hear of

@@ -154,7 +154,7 @@ async fn an_event_alone_is_stored_as_one_beside_others() {
             assert_eq!(of(alone), of(among), "step {at}");
         }
         let times = scope.sql(
-            "SELECT lease_until - active_at, newest_at - oldest_at, active_at - newest_at
+            "SELECT lease_until - active_at, newest_at - oldest_at, active_at - newest_at, active_at - since
              FROM @streams WHERE name IN ('alone', 'among') ORDER BY name",
         );
         let times = scope.integers(times).await;
@@ -188,15 +188,35 @@ async fn each_connection_that_appends_has_totals_of_its_own() {
     let shards = scope.integers(shards).await.concat();
     assert_eq!(shards.len(), 2, "{shards:?}");
     assert_ne!(shards[0], shards[1]);
-    // Neither looks for another where all others are locked.
-    let mut connection = PgConnection::connect(&scope.url).await.unwrap();
-    let [one, other] = shards[..] else { unreachable!() };
-    let others = scope.sql("BEGIN; SELECT FROM @totals WHERE shard NOT IN ");
-    let others = format!("{others} ({one}, {other}) FOR UPDATE");
-    sqlx::raw_sql(AssertSqlSafe(others)).execute(&mut connection).await.unwrap();
     for (backend, stream) in backends.iter().zip(&streams) {
         assert_eq!(seqs(&append(backend, &[stream]).await), [2]);
         backend.append(&[group(stream, vec![end()])], &settings()).await.unwrap();
+    }
+    let changed = "SELECT shard::bigint, changes FROM @totals WHERE changes > 0 ORDER BY shard";
+    let changed = scope.integers(scope.sql(changed)).await;
+    let mut wanted = shards.iter().map(|shard| vec![*shard, 3]).collect::<Vec<_>>();
+    wanted.sort_unstable();
+    assert_eq!(changed, wanted);
+    for backend in &backends {
+        compare_booked(&scope, backend).await;
+        backend.close().await.unwrap();
+    }
+    scope.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_totals_are_taken_connections_share_one() {
+    let scope = Scope::shared().await;
+    let first = scope.backend(&Clock::system()).await.unwrap();
+    let mut connection = PgConnection::connect(&scope.url).await.unwrap();
+    let take = "SELECT pg_advisory_lock(hashtext('@\"totals\"'), shard) FROM @totals";
+    sqlx::raw_sql(AssertSqlSafe(scope.sql(take))).execute(&mut connection).await.unwrap();
+    let backends = [first, scope.backend(&Clock::system()).await.unwrap()];
+    let streams = ["a", "b", "c", "d"].map(|name| stream("s", name));
+    for round in 1..=3 {
+        for (at, stream) in streams.iter().enumerate() {
+            assert_eq!(seqs(&append(&backends[at % 2], &[stream]).await), [round]);
+        }
     }
     connection.close().await.unwrap();
     for backend in &backends {

@@ -77,6 +77,58 @@ async fn connections_are_kept_and_die_unnoticed_at_rest() {
     assert_eq!(store.read_to_vec(&stream("session-0", "a")).await.unwrap().len(), 12);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_share_what_connections_a_server_allows() {
+    let server = Redis::own(&[]).await.unwrap();
+    let store = open(server.url(), &options()).await;
+    let mut connection = connect(server.url()).await;
+    store.store_event(&stream("s", "a"), event("x")).await.unwrap();
+    let clients: String =
+        redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await.unwrap();
+    let full = clients.lines().count().to_string();
+    let set = redis::cmd("CONFIG").arg("SET").arg("maxclients").arg(full).to_owned();
+    set.exec_async(&mut connection).await.unwrap();
+    let append = async |stream: StreamRef| store.store_event(&stream, event("x")).await;
+    for _ in 0..5 {
+        let appends = streams(64).into_iter().map(append);
+        for appended in futures_util::future::join_all(appends).await {
+            appended.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_answer_is_no_others() {
+    let server = Redis::own(&[]).await.unwrap();
+    let options = RedisOptions { response_timeout: Duration::from_millis(300), ..options() };
+    let store = open(server.url(), &options).await;
+    let streams = streams(4);
+    for round in 1..=3 {
+        for stream in &streams {
+            crate::common::eventually("an append", || async {
+                store.store_event(stream, event("x")).await.is_ok()
+            })
+            .await;
+        }
+        command(server.url(), &["CLIENT", "PAUSE", "1000", "WRITE"]).await;
+        let late = store.store_event(&streams[round], event("late")).await;
+        assert!(matches!(late, Err(Error::OutcomeUnknown { .. })), "{late:?}");
+    }
+    for stream in &streams {
+        crate::common::eventually("an append", || async {
+            let before = store.read_to_vec(stream).await.map(|events| events.len());
+            let appended = store.store_event(stream, event("last")).await;
+            let after = store.read_to_vec(stream).await;
+            let (Ok(before), Ok(id), Ok(after)) = (before, appended, after) else { return false };
+            assert_eq!(after.last().map(|event| &event.id), Some(&id));
+            assert!(after.len() > before);
+            assert!(after.iter().zip(1..).all(|(event, seq)| event.seq == seq));
+            true
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_full_server_refuses_and_deletions_make_room() {
     let server = Redis::own(&["--maxmemory-policy", "noeviction"]).await.unwrap();
