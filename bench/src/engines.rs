@@ -127,25 +127,33 @@ impl Turns {
     }
 }
 
-/// Appenders to a few of many streams, for a round.
-#[derive(Clone, Copy)]
+/// Where the next event goes: to a few of many streams, for a round. They are from all over, others in
+/// each round, and take turns.
 pub(crate) struct Among {
-    pub(crate) streams: u64,
-    pub(crate) appenders: u64,
-    pub(crate) round: u64,
+    streams: u64,
+    appenders: u64,
+    round: u64,
+    dealt: u64,
 }
 
-#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
 impl Among {
-    /// The stream of event `dealt` of the round, and its sequence. Streams are from all over, and
-    /// others in each round; those of a round take turns.
-    fn place(self, dealt: u64) -> (u64, u64) {
+    pub(crate) fn new(streams: u64, appenders: u64, round: u64) -> Self {
+        Self { streams, appenders, round, dealt: 0 }
+    }
+}
+
+/// Each time a stream, and the sequence of its next event.
+impl Iterator for Among {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<Self::Item> {
         /// More than a round appends to a stream.
         const OF_A_ROUND: u64 = 1 << 32;
-        let Self { streams, appenders, round } = self;
+        let Self { streams, appenders, round, dealt } = *self;
+        self.dealt += 1;
         let stride = (streams / appenders).max(1);
         let stream = (round * 7919 + dealt % appenders * stride) % streams;
-        (stream, (1 + round) * OF_A_ROUND + dealt / appenders)
+        Some((stream, (1 + round) * OF_A_ROUND + dealt / appenders))
     }
 }
 

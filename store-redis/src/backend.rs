@@ -21,14 +21,10 @@ use crate::call::{Call, Redis};
 use crate::config::RedisOptions;
 use crate::error::NO_RIGHTS;
 use crate::keys::{bucket_of, bucket_of_session, channel, place};
-use crate::nodes::WRITERS;
 use crate::rows::{Row, integer, string, terms};
 use crate::sweep::Dirty;
 use crate::target::Target;
 use crate::{leases, listing, read, scripts, sessions, sweep, wakeups};
-
-/// Batches in flight in a cluster, where they go to several servers.
-const WRITERS_OF_A_CLUSTER: usize = 16;
 
 /// The version of what is stored. A change of any key or value raises it.
 const VERSION: &str = "1";
@@ -178,7 +174,7 @@ impl Backend for RedisBackend {
     }
 
     fn writers(&self) -> usize {
-        if self.redis.nodes.is_cluster() { WRITERS_OF_A_CLUSTER } else { WRITERS }
+        self.redis.nodes.writers()
     }
 
     fn place_key(&self, stream: &StreamRef, key: StreamKey) -> StreamKey {

@@ -164,9 +164,11 @@ impl Redis {
     ) -> Result<Value, Failure> {
         let is_append = call.effect == Effect::Once;
         if is_append && let Some(mut taken) = self.nodes.take(master).await.map_err(unsent)? {
-            let link = taken.connection.link().clone();
-            let sent = taken.connection.during(self.send(call, terms, as_text, &link)).await;
-            let sent = sent.inspect_err(|failure| self.learn(failure, &link, call, master));
+            let send = async |link: &Link| {
+                let sent = self.send(call, terms, as_text, link).await;
+                sent.inspect_err(|failure| self.learn(failure, link, call, master))
+            };
+            let sent = taken.connection.during(send).await;
             taken.give_back();
             return sent;
         }

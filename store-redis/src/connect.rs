@@ -113,8 +113,7 @@ impl Connector {
         let connected = within(self.connect_timeout, connecting).await?;
         let (connection, driver) = connected.map_err(refused)?;
         let mut private = Private::new(Link { connection, closed }, driver);
-        let link = private.link().clone();
-        private.during(self.introduce(&link)).await;
+        private.during(async |link| self.introduce(link).await).await;
         Ok(Some(private))
     }
 

@@ -29,7 +29,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Batches in flight where there is no cluster: while a server works on one script and syncs, callers
 /// queue the next one's events. More of them would be smaller, with a sync for each or two.
-pub(crate) const WRITERS: usize = 2;
+const WRITERS: usize = 2;
+
+/// Batches in flight in a cluster, where they go to several servers.
+const WRITERS_OF_A_CLUSTER: usize = 16;
 
 /// What a connection is for: a large page must not hold up an append, nor `WAIT` a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ impl Taken {
     /// Gives the connection back, unless it is not to be used again: one that has answered everything
     /// it was asked.
     pub(crate) fn give_back(mut self) {
-        if !self.connection.link().is_closed() {
+        if !self.connection.is_closed() {
             *self.place = Some(self.connection);
         }
     }
@@ -128,6 +131,10 @@ impl Nodes {
         self.target.mode == Mode::Cluster
     }
 
+    pub(crate) fn writers(&self) -> usize {
+        if self.is_cluster() { WRITERS_OF_A_CLUSTER } else { WRITERS }
+    }
+
     /// The map's version and the server of `bucket`.
     pub(crate) fn master_of(&self, bucket: Bucket) -> (u64, Option<Address>) {
         let map = lock(&self.map);
@@ -189,8 +196,7 @@ impl Nodes {
             connected => connected?,
         };
         let Some(mut connection) = connected else { return Ok(None) };
-        let link = connection.link().clone();
-        connection.during(self.demands.check(&link, address)).await?;
+        connection.during(async |link| self.demands.check(link, address).await).await?;
         Ok(Some(Taken { connection, place }))
     }
 
@@ -214,8 +220,8 @@ impl Nodes {
             return None;
         }
         if connection.rested() > TRUSTED_FOR {
-            let link = connection.link().clone();
-            let checked = connection.during(self.demands.check(&link, address)).await;
+            let check = async |link: &Link| self.demands.check(link, address).await;
+            let checked = connection.during(check).await;
             checked.inspect_err(|error| tracing::debug!(%error, "a connection rested")).ok()?;
         }
         Some(connection)

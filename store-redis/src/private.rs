@@ -38,15 +38,15 @@ impl Private {
         Self { link, driver: driver.fuse(), bell: Arc::default(), used_at: Instant::now() }
     }
 
-    /// The connection, of use during [`during`](Self::during).
-    pub(crate) fn link(&self) -> &Link {
-        &self.link
+    /// Whether this side knows that the connection is not to be used.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.link.is_closed()
     }
 
     /// Whether the connection is open, as far as this side knows: it has been at rest.
     pub(crate) fn is_open(&mut self) -> bool {
         let ended = unconstrained(&mut self.driver).now_or_never();
-        ended.is_none() && !self.link.is_closed()
+        ended.is_none() && !self.is_closed()
     }
 
     /// For how long nobody has used it.
@@ -55,9 +55,9 @@ impl Private {
     }
 
     /// Keeps the connection going until `call`, which uses it, is done.
-    pub(crate) async fn during<T>(&mut self, call: impl Future<Output = T>) -> T {
-        let mut call = pin!(call);
-        let Self { driver, bell, .. } = self;
+    pub(crate) async fn during<T>(&mut self, call: impl AsyncFnOnce(&Link) -> T) -> T {
+        let Self { link, driver, bell, .. } = self;
+        let mut call = pin!(call(link));
         let done = poll_fn(|context| {
             bell.poll(context, |context| {
                 // Its end is what the call will hear of.

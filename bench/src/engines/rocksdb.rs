@@ -140,7 +140,7 @@ impl Raw for RocksDb {
         if db.get_pinned(stream_key(spread(0)))?.is_none() {
             fill(&db, among.streams, &mut messages)?;
         }
-        Ok(Some(Box::new(Few { db, among, dealt: 0, messages })))
+        Ok(Some(Box::new(Few { db, among, messages })))
     }
 }
 
@@ -274,7 +274,6 @@ fn fill(db: &DB, streams: u64, messages: &mut Messages) -> anyhow::Result<()> {
 struct Few {
     db: Arc<DB>,
     among: Among,
-    dealt: u64,
     messages: Messages,
 }
 
@@ -282,9 +281,7 @@ struct Few {
 impl Connection for Few {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
         let mut batch = WriteBatch::default();
-        for _ in 0..rows {
-            let (stream, seq) = self.among.place(self.dealt);
-            self.dealt += 1;
+        for (stream, seq) in self.among.by_ref().take(rows) {
             batch.put(key(spread(stream), seq), value(&mut self.messages));
             batch.put(stream_key(spread(stream)), stream_row(seq));
         }

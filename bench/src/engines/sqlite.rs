@@ -157,7 +157,7 @@ impl Raw for Sqlite {
         let mut connection = connect(self.folder.path(&format!("raw_{streams}.db"))).await?;
         let is_filled = "SELECT EXISTS (SELECT 1 FROM streams)";
         if sqlx::query_scalar(is_filled).fetch_one(&mut connection).await? {
-            return Ok(Some(Box::new(Few { connection, among, dealt: 0, messages })));
+            return Ok(Some(Box::new(Few { connection, among, messages })));
         }
         let texts: Vec<_> = (0..256).map(|_| messages.next().get().to_owned()).collect();
         let mut transaction = connection.begin().await?;
@@ -170,7 +170,7 @@ impl Raw for Sqlite {
             sqlx::query(fill).bind(streams.cast_signed()).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        Ok(Some(Box::new(Few { connection, among, dealt: 0, messages })))
+        Ok(Some(Box::new(Few { connection, among, messages })))
     }
 }
 
@@ -219,17 +219,15 @@ async fn insert(
 struct Few {
     connection: SqliteConnection,
     among: Among,
-    dealt: u64,
     messages: Messages,
 }
 
 #[async_trait]
 impl Connection for Few {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
-        let places = (self.dealt..).take(rows).map(|dealt| self.among.place(dealt));
+        let places = self.among.by_ref().take(rows);
         let places: Vec<(i64, i64)> =
             places.map(|(stream, seq)| (stream.cast_signed(), seq.cast_signed())).collect();
-        self.dealt += rows as u64;
         let insert = vec!["(?,?,7,?,?,NULL,?)"; rows].join(",");
         let insert = format!("INSERT INTO events VALUES {insert}");
         let mut insert = sqlx::query(AssertSqlSafe(insert));

@@ -216,7 +216,7 @@ async fn raw_appends(
 ) -> anyhow::Result<Option<Entrant>> {
     let Some(raw) = bench.engine.raw() else { return Ok(None) };
     let messages = Messages::new(MESSAGE_BYTES)?;
-    let among = Among { streams, appenders: APPENDERS, round };
+    let among = Among::new(streams, APPENDERS, round);
     let Some(connection) = raw.keeper_among(messages, among).await? else { return Ok(None) };
     let rows = usize::try_from(APPENDERS)?;
     let lane: Box<dyn Lane> = Box::new(Batches { connection, rows });
