@@ -13,8 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::Instrument as _;
 
 use super::hub::LiveEvent;
+use super::ids::Drawn;
 use super::position::Position;
-use super::{Shared, ids, metrics, settle};
+use super::{Shared, metrics, settle};
 use crate::backend::{Appended, Backend, Group, PendingEvent, StreamKey, Tag, event_bytes};
 use crate::error::{Error, Result};
 use crate::event::{NewEvent, StoredEvent};
@@ -55,8 +56,14 @@ impl WriterHandle {
     pub(super) fn spawn<B: Backend>(shared: &Arc<Shared<B>>) -> Self {
         let (queue, jobs) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
-        let (held_back, answered) = (VecDeque::new(), None);
-        shared.tasks.spawn(Writer { shared: shared.clone(), jobs, held_back, answered }.run());
+        let writer = Writer {
+            shared: shared.clone(),
+            jobs,
+            held_back: VecDeque::new(),
+            answered: None,
+            drawn: Drawn::default(),
+        };
+        shared.tasks.spawn(writer.run());
         Self { queue, room }
     }
 
@@ -90,6 +97,7 @@ struct Writer<B> {
     held_back: VecDeque<Job>,
     /// When the last commit ended, and how many callers it answered.
     answered: Option<(Instant, usize)>,
+    drawn: Drawn,
 }
 
 impl<B: Backend> Writer<B> {
@@ -155,7 +163,7 @@ impl<B: Backend> Writer<B> {
     }
 
     async fn commit(&mut self, jobs: Vec<Job>) {
-        let drawn = match ids::draw(jobs.len()) {
+        let drawn = match self.drawn.take(jobs.len()) {
             Ok(drawn) => drawn,
             Err(error) => {
                 for job in jobs {
@@ -247,6 +255,9 @@ impl<B: Backend> Writer<B> {
         groups: &[Group],
         results: Vec<Result<Appended>>,
     ) -> Vec<Result<Appended>> {
+        if !results.iter().any(is_unknown) {
+            return results;
+        }
         let settled = groups.iter().zip(results).map(|(group, result)| async move {
             match result {
                 Err(unknown @ Error::OutcomeUnknown { .. }) => {
@@ -290,6 +301,10 @@ impl<B: Backend> Writer<B> {
             self.shared.hub.publish(&group.stream, appended.reader_epoch, &live);
         }
     }
+}
+
+fn is_unknown(result: &Result<Appended>) -> bool {
+    matches!(result, Err(Error::OutcomeUnknown { .. }))
 }
 
 fn pending(event: NewEvent, tag: Tag) -> PendingEvent {
