@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mcp_event_store_core::backend::{Group, Known, StreamKey, event_bytes};
+use mcp_event_store_core::backend::{Group, Known, PendingEvent, StreamKey, event_bytes};
 use mcp_event_store_core::{Lease, STREAM_OVERHEAD_BYTES, Settings, StreamRef};
 
 use crate::call::Call;
@@ -96,6 +96,13 @@ pub(crate) fn short(
     known: &Known<StreamRef, Place>,
     terms: Terms<'_>,
 ) -> Option<Batch> {
+    if let [group] = groups
+        && let [event] = &group.events[..]
+        && !event.completes_stream
+        && let Some(place) = known.get(&group.stream)
+    {
+        return Some(Batch { call: extend_one(place, event, terms), order: vec![0] });
+    }
     let mut places = Vec::with_capacity(groups.len());
     for group in groups {
         let place = known.get(&group.stream);
@@ -119,35 +126,30 @@ pub(crate) fn short(
     let key = |at: &usize| places[*at].map_or(groups[*at].candidate_key, |place| place.key);
     let keys: Vec<_> = order.iter().map(|at| key(at).0.to_vec()).collect();
     let only_goes_on = ids.len() == ordered.len() && !ordered.iter().any(|group| completes(group));
-    let call = match (&ids[..], &columns.tag[..]) {
-        ([id], [_]) if only_goes_on => extend_one(columns, *id, keys.concat(), terms),
-        _ if only_goes_on => extend(columns, ids, keys, terms),
-        _ => start(&ordered, columns, ids, keys, terms),
+    let call = if only_goes_on {
+        extend(columns, ids, keys, terms)
+    } else {
+        start(&ordered, columns, ids, keys, terms)
     };
     Some(Batch { call, order })
 }
 
 /// A known stream goes on by one event.
-fn extend_one(columns: Columns, id: i64, key: Vec<u8>, terms: Terms<'_>) -> Call {
-    let Columns { bytes, owner, ttl, tag, retry, message, .. } = columns;
+fn extend_one(place: Place, event: &PendingEvent, terms: Terms<'_>) -> Call {
+    let lease = event.lease.as_ref();
     Call::new("extend_one")
-        .with(id)
-        .with(key)
-        .with(only(bytes))
-        .with(only(owner).flatten())
-        .with(only(ttl).flatten())
-        .with(only(tag))
-        .with(only(retry).flatten())
-        .with(only(message).flatten())
+        .with(place.id)
+        .with(place.key.0.to_vec())
+        .with(int(bytes_of(event)))
+        .with(lease.map(|lease| lease.owner.to_string()))
+        .with(lease.map(|lease| millis(lease.ttl)))
+        .with(tag_to_int(event.tag))
+        .with(event.retry_ms.map(int))
+        .with(text_of(event))
         .with(terms.settings.retention.stream_ttl.map(millis))
         .with(terms.offset)
         .with(terms.sync)
         .inside(terms.extend_one)
-}
-
-/// What stands in a column of one row.
-fn only<T>(column: Vec<T>) -> Option<T> {
-    column.into_iter().next()
 }
 
 /// Known streams go on.
@@ -241,6 +243,15 @@ pub(crate) fn completes(group: &Group) -> bool {
     group.events.last().is_some_and(|event| event.completes_stream)
 }
 
+/// What an event costs.
+fn bytes_of(event: &PendingEvent) -> u64 {
+    event_bytes(event.message.as_ref().map_or(0, |message| message.len() as u64))
+}
+
+fn text_of(event: &PendingEvent) -> Option<String> {
+    event.message.as_ref().map(|message| message.get().to_owned())
+}
+
 fn name_of(group: &Group) -> (&str, &str) {
     (session_text(group.stream.session.as_ref()), group.stream.stream.as_str())
 }
@@ -286,11 +297,11 @@ impl Columns {
         self.count.push(group.events.len().cast_signed() as i64);
         let mut running = 0;
         for event in &group.events {
-            running += event_bytes(event.message.as_ref().map_or(0, |m| m.len() as u64));
+            running += bytes_of(event);
             self.running.push(int(running));
             self.tag.push(tag_to_int(event.tag));
             self.retry.push(event.retry_ms.map(int));
-            self.message.push(event.message.as_ref().map(|message| message.get().to_owned()));
+            self.message.push(text_of(event));
         }
         self.bytes.push(int(running));
         self.last_tag.push(group.events.last().map_or(0, |event| tag_to_int(event.tag)));

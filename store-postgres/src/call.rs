@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+use sqlx::{Arguments, AssertSqlSafe, Executor, SqlSafeStr};
 
 use crate::names::Names;
 use crate::statement::Statement;
@@ -49,7 +50,9 @@ pub(crate) enum Style {
 
 impl Call {
     pub(crate) fn new(function: &'static str) -> Self {
-        Self { function, arguments: Vec::new(), inside: None }
+        /// No function has more.
+        const MOST: usize = 24;
+        Self { function, arguments: Vec::with_capacity(MOST), inside: None }
     }
 
     /// Where arguments are bound, `statement` is sent in the place of the call.
@@ -72,7 +75,7 @@ impl Call {
         take: impl Fn(PgRow) -> T,
     ) -> sqlx::Result<Vec<T>> {
         let rows = match style {
-            Style::Prepared => connection.fetch(self.bind(names)),
+            Style::Prepared => connection.fetch(self.bind(names)?),
             Style::Simple => {
                 let statement = AssertSqlSafe(self.to_literal_statement(names));
                 sqlx::raw_sql(statement).fetch(connection)
@@ -81,13 +84,13 @@ impl Call {
         rows.map_ok(take).try_collect().await
     }
 
-    fn bind(&self, names: &Names) -> Bound<'_> {
+    fn bind(&self, names: &Names) -> sqlx::Result<Bound<'_>> {
         match &self.inside {
             Some(statement) => {
                 let arguments = statement.arguments.iter().map(|place| &self.arguments[*place]);
                 bind(AssertSqlSafe(statement.sql.clone()), arguments)
             }
-            None => bind(AssertSqlSafe(self.to_statement(names)), &self.arguments),
+            None => bind(AssertSqlSafe(self.to_statement(names)), self.arguments.iter()),
         }
     }
 
@@ -116,21 +119,49 @@ impl Call {
 
 type Bound<'q> = Query<'q, Postgres, PgArguments>;
 
-fn bind<'q>(sql: impl SqlSafeStr, arguments: impl IntoIterator<Item = &'q Argument>) -> Bound<'q> {
-    arguments.into_iter().fold(sqlx::query(sql), |query, argument| argument.bind_to(query))
+fn bind<'q>(
+    sql: impl SqlSafeStr,
+    mut arguments: impl Iterator<Item = &'q Argument> + Clone,
+) -> sqlx::Result<Bound<'q>> {
+    let mut bound = PgArguments::default();
+    let (count, bytes) = arguments
+        .clone()
+        .fold((0, 0), |(count, bytes), argument| (count + 1, bytes + argument.bytes()));
+    bound.reserve(count, bytes);
+    arguments.try_for_each(|argument| argument.add_to(&mut bound)).map_err(sqlx::Error::Encode)?;
+    Ok(sqlx::query_with(sql, bound))
 }
 
 impl Argument {
-    fn bind_to<'q>(&'q self, query: Bound<'q>) -> Bound<'q> {
+    fn add_to(&self, bound: &mut PgArguments) -> std::result::Result<(), BoxDynError> {
         match self {
-            Self::Integer(integer) => query.bind(integer),
-            Self::Text(text) => query.bind(text),
-            Self::Bytes(bytes) => query.bind(bytes),
-            Self::Integers(integers) => query.bind(integers),
-            Self::Texts(texts) => query.bind(texts),
-            Self::BytesList(list) => query.bind(list),
-            Self::Flag(flag) => query.bind(flag),
-            Self::Flags(flags) => query.bind(flags),
+            Self::Integer(integer) => bound.add(integer),
+            Self::Text(text) => bound.add(text),
+            Self::Bytes(bytes) => bound.add(bytes),
+            Self::Integers(integers) => bound.add(integers),
+            Self::Texts(texts) => bound.add(texts),
+            Self::BytesList(list) => bound.add(list),
+            Self::Flag(flag) => bound.add(flag),
+            Self::Flags(flags) => bound.add(flags),
+        }
+    }
+
+    /// About as many bytes as it takes in a message to the server.
+    fn bytes(&self) -> usize {
+        /// A length or a number, and what arrays begin with.
+        const EACH: usize = 12;
+        const ARRAY: usize = 32;
+        let sum = |lengths: &mut dyn Iterator<Item = usize>| {
+            ARRAY + lengths.map(|length| EACH + length).sum::<usize>()
+        };
+        match self {
+            Self::Integer(_) | Self::Flag(_) => EACH,
+            Self::Text(text) => EACH + text.as_ref().map_or(0, String::len),
+            Self::Bytes(bytes) => EACH + bytes.len(),
+            Self::Integers(integers) => ARRAY + EACH * integers.len(),
+            Self::Flags(flags) => ARRAY + EACH * flags.len(),
+            Self::Texts(texts) => sum(&mut texts.iter().flatten().map(String::len)),
+            Self::BytesList(list) => sum(&mut list.iter().map(Vec::len)),
         }
     }
 

@@ -148,14 +148,9 @@ impl Pool {
 
     /// Waits for a connection that is free and works, or opens one.
     pub(crate) async fn lend(&self) -> Result<Lent<'_>> {
-        let room = match timeout(self.door.timeout, self.room.acquire()).await {
-            Ok(Ok(room)) => room,
-            Ok(Err(_closed)) => return Err(Error::Closed),
-            Err(elapsed) => {
-                let message = "no PostgreSQL connection came free within connect_timeout: raise \
-                               pool_size, or ask for less at once";
-                return Err(Error::unavailable(message, elapsed));
-            }
+        let room = match self.room.try_acquire() {
+            Ok(room) => room,
+            Err(_) => self.wait_for_room().await?,
         };
         while let Some(idle) = self.take_idle() {
             let losses = self.door.losses();
@@ -167,8 +162,20 @@ impl Pool {
             self.door.lost();
         }
         let losses = self.door.losses();
-        let connection = self.door.open_with(&self.settings).await?;
+        // In a box: it is large, and seldom needed by those who hold a future of it.
+        let connection = Box::pin(self.door.open_with(&self.settings)).await?;
         Ok(Lent { pool: self, connection, losses, _room: room })
+    }
+
+    async fn wait_for_room(&self) -> Result<SemaphorePermit<'_>> {
+        match timeout(self.door.timeout, self.room.acquire()).await {
+            Ok(room) => room.map_err(|_closed| Error::Closed),
+            Err(elapsed) => {
+                let message = "no PostgreSQL connection came free within connect_timeout: raise \
+                               pool_size, or ask for less at once";
+                Err(Error::unavailable(message, elapsed))
+            }
+        }
     }
 
     /// Says that a connection was lost.
