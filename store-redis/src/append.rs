@@ -2,18 +2,20 @@
 //! cluster, all under way at once.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use futures_util::future::join_all;
 use mcp_event_store_core::backend::{Appended, Group, Known};
-use mcp_event_store_core::{Clock, Error, Result, Settings, StreamRef, Timestamp};
+use mcp_event_store_core::{Clock, Error, RawJson, Result, Settings, StreamRef, Timestamp};
 use redis::Value;
 
+use crate::args::Args;
 use crate::call::{Call, Redis};
 use crate::error::{Effect, malformed};
 use crate::extension::{Extension, in_time};
 use crate::keys::{Bucket, bucket_of};
 use crate::rows::{
-    Reader, Row, array, bytes, double, event_to_bytes, integer, millis, session_text, terms, time,
+    Reader, Row, bytes, double, integer, millis, session_text, terms, time, write_all, write_event,
 };
 use crate::scripts;
 
@@ -49,8 +51,12 @@ struct Planned<'a> {
 impl Appender<'_> {
     /// Commits `groups`, each of which is answered by itself.
     pub(crate) async fn append(&self, groups: &[Group]) -> Vec<Result<Appended>> {
-        let parts = parts(self.redis, groups);
-        let calls = parts.iter().map(|part| self.call(part.iter().map(|at| &groups[*at])));
+        if !self.redis.nodes.is_cluster() {
+            return self.call(groups.iter().collect()).await;
+        }
+        let parts = parts(groups);
+        let calls =
+            parts.iter().map(|part| self.call(part.iter().map(|at| &groups[*at]).collect()));
         let mut results: Vec<Result<Appended>> =
             groups.iter().map(|_| Err(Error::Closed)).collect();
         for (part, answers) in parts.iter().zip(join_all(calls).await) {
@@ -60,18 +66,17 @@ impl Appender<'_> {
     }
 
     /// Commits groups in one call, and remembers what became of them: nothing, if nobody knows.
-    async fn call(&self, groups: impl Iterator<Item = &Group>) -> Vec<Result<Appended>> {
-        let planned: Vec<Planned<'_>> = groups.map(|group| self.plan(group)).collect();
-        let rows = self.run(&planned).await;
-        let rows = rows.unwrap_or_else(|e| planned.iter().map(|_| Err(e.clone())).collect());
-        let groups = || planned.iter().map(|planned| planned.group);
-        let answer = |(row, group): (&Result<Row>, &Group)| match row {
+    async fn call(&self, groups: Vec<&Group>) -> Vec<Result<Appended>> {
+        let planned = groups.iter().map(|group| self.plan(group)).collect();
+        let rows = self.run(planned).await;
+        let rows = rows.unwrap_or_else(|e| groups.iter().map(|_| Err(e.clone())).collect());
+        let answer = |(row, group): (&Result<Row>, &&Group)| match row {
             Ok(row) => Ok(appended(row, group.events.len())),
             Err(error) => Err(error.clone()),
         };
-        let answers = rows.iter().zip(groups()).map(answer).collect();
+        let answers = rows.iter().zip(&groups).map(answer).collect();
         let open = |row: Result<Row>| row.ok().filter(|row| !row.meta.complete);
-        let rows = groups().zip(rows).map(|(group, row)| (group.stream.clone(), open(row)));
+        let rows = groups.iter().zip(rows).map(|(group, row)| (group.stream.clone(), open(row)));
         self.known.note(rows);
         answers
     }
@@ -84,19 +89,23 @@ impl Appender<'_> {
     }
 
     /// Each group's stream as it is now, or why it was refused.
-    async fn run(&self, groups: &[Planned<'_>]) -> Result<Vec<Result<Row>>> {
+    async fn run(&self, groups: Vec<Planned<'_>>) -> Result<Vec<Result<Row>>> {
         let terms = terms(self.clock, Some(self.settings));
-        let answers = self.redis.run(&call(groups, &self.waker)?, &terms).await?;
-        let mut answers = array(answers)?.into_iter();
+        let answers = match self.redis.run(&call(&groups, &self.waker)?, &terms).await? {
+            Value::Array(answers) => answers,
+            time => iter::once(time).chain(groups.iter().map(|_| Value::Int(EXTENDED))).collect(),
+        };
+        let mut answers = answers.into_iter();
         let now = bytes(answers.next().ok_or_else(|| malformed("no time"))?)?;
         let now = Reader::new(&now).time()?;
         if answers.len() != groups.len() {
             return Err(malformed("missing answers"));
         }
-        Ok(groups.iter().zip(answers).map(|(group, answer)| self.row(group, answer, now)).collect())
+        let answered = groups.into_iter().zip(answers);
+        Ok(answered.map(|(group, answer)| self.row(group, answer, now)).collect())
     }
 
-    fn row(&self, planned: &Planned<'_>, answer: Value, now: Timestamp) -> Result<Row> {
+    fn row(&self, planned: Planned<'_>, answer: Value, now: Timestamp) -> Result<Row> {
         let Planned { group, extension } = planned;
         if let Value::BulkString(packed) = answer {
             let mut fields = Reader::new(&packed);
@@ -105,8 +114,8 @@ impl Appender<'_> {
         }
         Err(match integer(&answer)? {
             EXTENDED => {
-                let extension = extension.as_ref().ok_or_else(|| malformed("an unknown stream"))?;
-                return Ok(extension.row(&group.events, now));
+                let extension = extension.ok_or_else(|| malformed("an unknown stream"))?;
+                return Ok(extension.into_row(&group.events, now));
             }
             COMPLETE => Error::StreamComplete,
             SESSION_DELETED => Error::SessionDeleted,
@@ -129,11 +138,8 @@ fn appended(row: &Row, events: usize) -> Appended {
     }
 }
 
-/// Groups of one call, by their place in the batch.
-fn parts(redis: &Redis, groups: &[Group]) -> Vec<Vec<usize>> {
-    if !redis.nodes.is_cluster() {
-        return vec![(0..groups.len()).collect()];
-    }
+/// Groups of one call in a cluster, by their place in the batch.
+fn parts(groups: &[Group]) -> Vec<Vec<usize>> {
     let mut by_bucket: BTreeMap<Bucket, Vec<usize>> = BTreeMap::new();
     for (at, group) in groups.iter().enumerate() {
         by_bucket.entry(bucket_of(&group.stream)).or_default().push(at);
@@ -148,12 +154,16 @@ fn call(groups: &[Planned<'_>], waker: &Waker<'_>) -> Result<Call> {
     buckets.sort_unstable();
     buckets.dedup();
     let [from, until] = in_time(groups.iter().filter_map(|planned| planned.extension.as_ref()));
-    let mut args = vec![
-        waker.channel.as_bytes().to_vec(),
-        waker.instance.to_vec(),
-        [time(from), time(until)].concat(),
-        names(groups)?,
-    ];
+    let events = || groups.iter().flat_map(|planned| &planned.group.events);
+    let messages = events().filter_map(|event| event.message.as_ref()).map(RawJson::len);
+    let mut args = Args::with_capacity(
+        4 + 8 * groups.len() + 4 * events().count(),
+        256 + 512 * groups.len() + 64 * events().count() + messages.sum::<usize>(),
+    );
+    args.push(waker.channel);
+    args.push(waker.instance);
+    args.write(|bytes| write_all([time(from), time(until)], bytes));
+    args.write(|names| write_names(groups, names))?;
     for planned in groups {
         let bucket = buckets.binary_search(&bucket_of(&planned.group.stream)).unwrap_or_default();
         push_group(&mut args, planned, bucket + 1)?;
@@ -162,52 +172,48 @@ fn call(groups: &[Planned<'_>], waker: &Waker<'_>) -> Result<Call> {
 }
 
 /// What wakes the groups' followers.
-fn names(groups: &[Planned<'_>]) -> Result<Vec<u8>> {
-    let mut names = Vec::new();
+fn write_names(groups: &[Planned<'_>], names: &mut Vec<u8>) -> Result<()> {
     for Planned { group, .. } in groups {
         let session = session_text(group.stream.session.as_ref());
         let name = group.stream.stream.as_str();
-        names.extend([small(session.len())?, small(name.len())?].concat());
-        names.extend([session.as_bytes(), name.as_bytes()].concat());
+        names.extend_from_slice([small(session.len())?, small(name.len())?].as_flattened());
+        names.extend_from_slice(session.as_bytes());
+        names.extend_from_slice(name.as_bytes());
     }
-    Ok(names)
+    Ok(())
 }
 
-fn push_group(args: &mut Vec<Vec<u8>>, planned: &Planned<'_>, bucket: usize) -> Result<()> {
+fn push_group(args: &mut Args, planned: &Planned<'_>, bucket: usize) -> Result<()> {
     let Planned { group, extension } = planned;
-    let leases = leases(group);
+    let leases = || group.events.iter().filter_map(|event| event.lease.as_ref());
     let completes = group.events.last().is_some_and(|event| event.completes_stream);
-    let mut head = [small(bucket)?, small(group.events.len())?, small(leases.len())?].concat();
-    head.extend([u8::from(completes), u8::from(extension.is_some())]);
-    args.push(head);
-    args.push(session_text(group.stream.session.as_ref()).into());
-    args.push(group.stream.stream.as_str().into());
-    args.push(group.candidate_key.0.to_vec());
+    let counts = [small(bucket)?, small(group.events.len())?, small(leases().count())?];
+    args.write(|head| {
+        head.extend_from_slice(counts.as_flattened());
+        head.extend([u8::from(completes), u8::from(extension.is_some())]);
+    });
+    args.push(session_text(group.stream.session.as_ref()));
+    args.push(group.stream.stream.as_str());
+    args.push(group.candidate_key.0);
     if let Some(extension) = extension {
-        args.extend(extension.args());
+        extension.push_args(args);
     }
     for (at, event) in group.events.iter().enumerate() {
         if let Some(extension) = extension {
-            args.extend(extension.event_args(at));
+            extension.push_event_args(at, args);
         }
-        args.push(event_to_bytes(event));
+        args.write(|field| write_event(event, field));
     }
-    args.extend(leases);
+    for lease in leases() {
+        args.write(|packed| {
+            packed.extend_from_slice(&double(millis(lease.ttl)));
+            packed.extend_from_slice(lease.owner.as_bytes());
+        });
+    }
     Ok(())
 }
 
 fn small(number: usize) -> Result<[u8; 2]> {
     let fits = u16::try_from(number).map(u16::to_be_bytes);
     fits.map_err(|_| Error::invalid("batch", "has more than 65535 parts; append less at once"))
-}
-
-/// The leases that a group's events take, each as ttl and owner.
-fn leases(group: &Group) -> Vec<Vec<u8>> {
-    let leases = group.events.iter().filter_map(|event| event.lease.as_ref());
-    let packed = leases.map(|lease| {
-        let mut packed = double(millis(lease.ttl)).to_vec();
-        packed.extend(lease.owner.as_bytes());
-        packed
-    });
-    packed.collect()
 }

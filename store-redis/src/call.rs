@@ -9,6 +9,7 @@ use mcp_event_store_core::{Durability, Error, Result};
 use redis::{Cmd, Value};
 use tokio::time::{Instant, sleep};
 
+use crate::args::Args;
 use crate::config::RedisOptions;
 use crate::connect::Link;
 use crate::error::{Effect, Failure, Next, classify};
@@ -36,17 +37,17 @@ pub(crate) struct Call {
     pub(crate) script: &'static Script,
     pub(crate) effect: Effect,
     pub(crate) buckets: Vec<Bucket>,
-    pub(crate) args: Vec<Vec<u8>>,
+    pub(crate) args: Args,
 }
 
 impl Call {
     /// One that may be tried again.
     pub(crate) fn new(script: &'static Script, bucket: Bucket) -> Self {
-        Self { script, effect: Effect::Repeatable, buckets: vec![bucket], args: Vec::new() }
+        Self { script, effect: Effect::Repeatable, buckets: vec![bucket], args: Args::default() }
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<[u8]>) -> Self {
-        self.args.push(arg.as_ref().to_vec());
+        self.args.push(arg);
         self
     }
 
@@ -130,7 +131,7 @@ impl Redis {
             pause = (pause * 2).min(LONGEST_PAUSE);
             (as_text, redirections) = (false, 0);
             if failure.next != Next::Wait
-                && let Err(error) = self.nodes.look_around(seen).await
+                && let Err(error) = Box::pin(self.nodes.look_around(seen)).await
             {
                 tracing::debug!(%error, "nobody says who serves");
             }
@@ -164,13 +165,13 @@ impl Redis {
     ) -> Result<Value, Failure> {
         let is_append = call.effect == Effect::Once;
         if is_append && let Some(mut taken) = self.nodes.take(master).await.map_err(unsent)? {
-            let send = async |link: &Link| {
-                let sent = self.send(call, terms, as_text, link).await;
-                sent.inspect_err(|failure| self.learn(failure, link, call, master))
+            let ask = async |link: &Link| {
+                let answer = self.send(call, terms, as_text, link).await;
+                answer.inspect_err(|failure| self.learn(failure, link, call, master))
             };
-            let sent = taken.connection.during(send).await;
+            let answer = taken.connection.during(ask).await;
             taken.give_back();
-            return sent;
+            return answer;
         }
         let lane = if is_append { Lane::Appends } else { Lane::Others };
         let link = self.nodes.link(master, lane).await.map_err(unsent)?;
@@ -206,15 +207,20 @@ impl Redis {
     }
 
     fn command(&self, call: &Call, terms: &[u8], as_text: bool) -> Cmd {
-        let mut command = redis::cmd(if as_text { "EVAL" } else { "EVALSHA" });
-        command.arg(if as_text { call.script.code() } else { call.script.sha() });
-        command.arg(call.buckets.len());
+        let name = if as_text { "EVAL" } else { "EVALSHA" };
+        let script = if as_text { call.script.code() } else { call.script.sha() };
+        let (args, buckets) = (&call.args, call.buckets.len());
+        let gates = buckets * (self.prefix.len() + "{1023}".len());
+        let bytes = script.len() + gates + terms.len() + args.bytes();
+        let mut command = Cmd::with_capacity(4 + buckets + args.len(), bytes + 32);
+        command.arg(name).arg(script);
+        command.arg(buckets);
         for bucket in &call.buckets {
             command.arg(gate(&self.prefix, *bucket));
         }
         command.arg(terms);
-        for arg in &call.args {
-            command.arg(&arg[..]);
+        for arg in args.iter() {
+            command.arg(arg);
         }
         command
     }
@@ -265,12 +271,12 @@ impl Redis {
         script: &'static Script,
         buckets: &[Bucket],
         names: &[&str],
-        args: &[Vec<u8>],
+        args: &Args,
         terms: &[u8],
     ) -> Result<Vec<(Vec<Bucket>, Value)>> {
         let occupied = self.occupied(buckets, names).await;
         let calls = self.chunks(&occupied).into_iter().map(|buckets| async move {
-            let args = args.to_vec();
+            let args = args.clone();
             let call = Call { script, effect: Effect::Repeatable, buckets, args };
             let answer = self.run(&call, terms).await?;
             Ok((call.buckets, answer))

@@ -78,7 +78,8 @@ impl Connector {
     pub(crate) async fn connect(&self, to: &Address, login: &Credentials) -> Result<Link> {
         let (config, closed) = self.config();
         let client = self.client(to, login)?;
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        // In a box: it is large, and seldom needed by those who hold a future of it.
+        let connecting = Box::pin(client.get_multiplexed_async_connection_with_config(&config));
         let connection = within(self.connect_timeout, connecting).await?.map_err(refused)?;
         let link = Link { connection, closed };
         self.introduce(&link).await;
@@ -97,7 +98,7 @@ impl Connector {
         }
         let (config, closed) = self.config();
         let info = self.info(to, login)?;
-        let connecting = async {
+        let connecting = Box::pin(async {
             // Whichever address of the host answers first, as the driver does it.
             let addresses = lookup_host((to.host.as_str(), to.port)).await?;
             let streams: Vec<_> = addresses.map(|to| TcpStream::connect(to).boxed()).collect();
@@ -109,7 +110,7 @@ impl Connector {
             let login = info.redis_settings();
             let made = MultiplexedConnection::new_with_config(login, stream, config).await?;
             Ok((made.0, Box::pin(made.1) as Driver))
-        };
+        });
         let connected = within(self.connect_timeout, connecting).await?;
         let (connection, driver) = connected.map_err(refused)?;
         let mut private = Private::new(Link { connection, closed }, driver);

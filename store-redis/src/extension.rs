@@ -7,6 +7,7 @@
 use mcp_event_store_core::backend::{PendingEvent, Stamp, StreamMeta};
 use mcp_event_store_core::{Clock, Settings, Timestamp};
 
+use crate::args::Args;
 use crate::rows::{Row, double, guard_millis, millis, text_of};
 
 /// Kept bytes from which on a stream stands in the sorted set of large ones: `LARGE` of the scripts.
@@ -55,25 +56,24 @@ impl Extension {
         Some(Self { before, after, stamps, lease, from, until })
     }
 
-    /// The arguments that stand before a known group's events.
-    pub(crate) fn args(&self) -> [Vec<u8>; 4] {
-        [
-            self.before.meta.key.0.to_vec(),
-            self.before.to_bytes(),
-            self.after.growth(),
-            self.lease.map(|lease| text_of(lease).into_bytes()).unwrap_or_default(),
-        ]
+    /// Adds the arguments that stand before a known group's events.
+    pub(crate) fn push_args(&self, args: &mut Args) {
+        args.push(self.before.meta.key.0);
+        args.write(|row| self.before.write(row));
+        args.write(|row| self.after.write_changed(row));
+        args.push(self.lease.map(text_of).unwrap_or_default());
     }
 
-    /// The arguments that stand before its event `at`.
-    pub(crate) fn event_args(&self, at: usize) -> [Vec<u8>; 2] {
+    /// Adds the arguments that stand before its event `at`.
+    pub(crate) fn push_event_args(&self, at: usize, args: &mut Args) {
         let Stamp { seq, running_bytes, .. } = self.stamps[at];
-        [format!("{seq}-0").into_bytes(), double(running_bytes).to_vec()]
+        args.push(format!("{seq}-0"));
+        args.push(double(running_bytes));
     }
 
     /// The stream after its append of `events` at `now`.
-    pub(crate) fn row(&self, events: &[PendingEvent], now: Timestamp) -> Row {
-        let mut row = self.before.clone();
+    pub(crate) fn into_row(self, events: &[PendingEvent], now: Timestamp) -> Row {
+        let mut row = self.before;
         for event in events {
             row.meta.push(event, now);
         }
@@ -164,32 +164,47 @@ mod tests {
         Extension::of(row.clone(), events, &settings(), &Clock::system())
     }
 
+    fn bytes(row: &Row) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        row.write(&mut bytes);
+        bytes
+    }
+
+    fn args(push: impl FnOnce(&mut Args)) -> Vec<Vec<u8>> {
+        let mut args = Args::default();
+        push(&mut args);
+        args.iter().map(<[u8]>::to_vec).collect()
+    }
+
     #[test]
     fn an_open_stream_grows() {
         let (row, events) = (row(Some("me")), [event(10, None), event(20, Some("me"))]);
         let extension = extension(&row, &events).unwrap();
-        let after = extension.row(&events, Timestamp(NOW.0 + 7));
+        let [id, _] = &args(|args| extension.push_event_args(1, args))[..] else { panic!() };
+        assert_eq!(id, b"3-0");
+        let known = args(|args| extension.push_args(args));
+        let [key, before, growth, ttl] = &known[..] else { panic!("{known:?}") };
+        assert_eq!((&key[..], before, &ttl[..]), (&[7; 16][..], &bytes(&row), &b"5000"[..]));
+        // What the script makes of it is what this instance will know.
+        let after = extension.into_row(&events, Timestamp(NOW.0 + 7));
         assert_eq!((after.meta.last_seq, after.meta.newest_at.0), (3, NOW.0 + 7));
         assert_eq!(after.meta.lease.as_ref().unwrap().until.0, NOW.0 + 7 + 5000);
-        assert_eq!(extension.event_args(1)[0], b"3-0");
-        let [key, before, growth, ttl] = extension.args();
-        assert_eq!((&key[..], &before, &ttl[..]), (&[7; 16][..], &row.to_bytes(), &b"5000"[..]));
-        // What the script makes of it is what this instance will know.
         let now = time(Timestamp(NOW.0 + 7));
         let lease = time(Timestamp(NOW.0 + 7 + 5000));
-        let mut stored = [&now[..], &now, &growth, &lease].concat();
+        let mut stored = [&now[..], &now, growth, &lease].concat();
         stored.extend(&before[stored.len()..]);
-        assert_eq!(stored, after.to_bytes());
+        assert_eq!(stored, bytes(&after));
     }
 
     #[test]
     fn an_open_stream_is_completed() {
         let events = [PendingEvent { completes_stream: true, ..event(10, Some("me")) }];
         let extension = extension(&row(Some("me")), &events).unwrap();
-        let after = extension.row(&events, Timestamp(NOW.0 + 7));
+        let known = args(|args| extension.push_args(args));
+        let [_, _, rest, ttl] = &known[..] else { panic!("{known:?}") };
+        let after = extension.into_row(&events, Timestamp(NOW.0 + 7));
         let now = time(Timestamp(NOW.0 + 7));
-        let [_, _, rest, ttl] = extension.args();
-        assert_eq!([&now[..], &now, &rest].concat(), after.to_bytes());
+        assert_eq!([&now[..], &now, rest].concat(), bytes(&after));
         assert!(after.meta.complete && after.meta.lease.is_none() && ttl.is_empty());
     }
 

@@ -10,6 +10,7 @@ use mcp_event_store_core::backend::{Candidates, Cursor, StreamKey, StreamMeta};
 use mcp_event_store_core::{Result, SessionId, Timestamp};
 use redis::Value;
 
+use crate::args::Args;
 use crate::call::{Call, Redis};
 use crate::error::malformed;
 use crate::extension::LARGE;
@@ -72,14 +73,8 @@ async fn everywhere(
     };
     let (from, from_key) =
         after.map_or((String::new(), Vec::new()), |(at, key)| (at.to_string(), key.0.to_vec()));
-    let args = [
-        sets.as_bytes().to_vec(),
-        until.into_bytes(),
-        text_of(min_bytes).into_bytes(),
-        EACH.to_string().into_bytes(),
-        from.into_bytes(),
-        from_key,
-    ];
+    let mut args = Args::from([sets, &until, &text_of(min_bytes), &EACH.to_string(), &from]);
+    args.push(from_key);
     let names: Vec<&str> = sets.split("").filter(|name| !name.is_empty()).collect();
     let answers =
         redis.run_everywhere(&scripts::LIST, &all_buckets(), &names, &args, terms).await?;

@@ -42,21 +42,22 @@ pub(crate) fn text_of(number: u64) -> String {
 
 /// What every script is given first: see `scripts/terms.lua`.
 pub(crate) fn terms(clock: &Clock, settings: Option<&Settings>) -> Vec<u8> {
-    let mut terms = time(Timestamp(clock.offset_millis())).to_vec();
+    let now = time(Timestamp(clock.offset_millis()));
     let off = (-1.0_f64).to_be_bytes();
     let span = |span: std::time::Duration| double(millis(span));
     let Some(Settings { retention, limits, .. }) = settings else {
-        terms.extend([off; 6].concat());
-        return terms;
+        return [now, off, off, off, off, off, off].concat();
     };
-    let guard = guard_millis(settings);
-    terms.extend(retention.stream_ttl.map_or(off, span));
-    terms.extend(retention.completed_stream_ttl.map_or(off, span));
-    terms.extend(span(retention.tombstone_ttl));
-    terms.extend(retention.session_ttl.map_or(off, span));
-    terms.extend(limits.max_streams_per_session.map_or(off, double));
-    terms.extend(guard.map_or(off, double));
-    terms
+    [
+        now,
+        retention.stream_ttl.map_or(off, span),
+        retention.completed_stream_ttl.map_or(off, span),
+        span(retention.tombstone_ttl),
+        retention.session_ttl.map_or(off, span),
+        limits.max_streams_per_session.map_or(off, double),
+        guard_millis(settings).map_or(off, double),
+    ]
+    .concat()
 }
 
 /// Whole milliseconds.
@@ -78,18 +79,21 @@ pub(crate) fn guard_millis(settings: Option<&Settings>) -> Option<u64> {
     (guard <= LONGEST).then_some(guard)
 }
 
-/// An event's field `e`.
-pub(crate) fn event_to_bytes(event: &PendingEvent) -> Vec<u8> {
+/// Writes an event's field `e`.
+pub(crate) fn write_event(event: &PendingEvent, bytes: &mut Vec<u8>) {
     let message = event.message.as_ref().map(|message| message.get().as_bytes());
-    let mut bytes = Vec::with_capacity(15 + message.map_or(0, <[u8]>::len));
-    bytes.extend(event.tag.0);
+    bytes.extend_from_slice(&event.tag.0);
     bytes.push(
         u8::from(message.is_some()) * HAS_MESSAGE + u8::from(event.retry_ms.is_some()) * HAS_RETRY,
     );
     // Kept as an integer: a script only passes it on.
-    bytes.extend(event.retry_ms.unwrap_or_default().to_be_bytes());
-    bytes.extend(message.unwrap_or_default());
-    bytes
+    bytes.extend_from_slice(&event.retry_ms.unwrap_or_default().to_be_bytes());
+    bytes.extend_from_slice(message.unwrap_or_default());
+}
+
+/// Writes numbers one behind the other.
+pub(crate) fn write_all<const N: usize>(numbers: [[u8; 8]; N], bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(numbers.as_flattened());
 }
 
 /// Reads fields one after the other.
@@ -159,11 +163,6 @@ pub(crate) struct Row {
     pub(crate) booked_bytes: u64,
 }
 
-/// Bytes of `HEAD`.
-const HEAD_BYTES: usize = 121;
-/// Where in `HEAD` an append changes what does not depend on the server's clock.
-const GROWTH: std::ops::Range<usize> = 16..39;
-
 impl Row {
     /// From all that is stored, or from `HEAD` and owner of a stream whose name is known.
     pub(crate) fn read(key: StreamKey, packed: &[u8], stream: Option<StreamRef>) -> Result<Self> {
@@ -203,32 +202,49 @@ impl Row {
         Ok(Self { meta, guard, booked_events, booked_bytes })
     }
 
-    /// All that is stored.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    /// Writes all that is stored.
+    pub(crate) fn write(&self, row: &mut Vec<u8>) {
+        write_all([time(self.meta.newest_at), time(self.meta.active_at)], row);
+        self.write_growth(row);
+        self.write_rest(row);
+    }
+
+    /// What each append changes beside the times and the lease.
+    fn write_growth(&self, row: &mut Vec<u8>) {
+        let meta = &self.meta;
+        write_all([double(meta.last_seq), double(meta.total_bytes)], row);
+        row.push(u8::from(meta.complete));
+        row.extend_from_slice(&meta.last_tag.0);
+    }
+
+    /// The lease, and what follows it.
+    fn write_rest(&self, row: &mut Vec<u8>) {
         let meta = &self.meta;
         let session = session_text(meta.stream.session.as_ref());
         let name = meta.stream.stream.as_str();
         let owner = meta.lease.as_ref().map_or("", |lease| &*lease.owner);
         let optional = |at: Option<Timestamp>| at.map_or(NONE.to_be_bytes(), time);
-        let mut row = Vec::with_capacity(HEAD_BYTES + session.len() + name.len() + owner.len());
-        row.extend([time(meta.newest_at), time(meta.active_at)].concat());
-        row.extend([double(meta.last_seq), double(meta.total_bytes)].concat());
-        row.push(u8::from(meta.complete));
-        row.extend(meta.last_tag.0);
-        row.extend(optional(meta.lease.as_ref().map(|lease| lease.until)));
-        row.extend([double(meta.first_seq), double(meta.removed_bytes)].concat());
-        row.extend([optional(meta.oldest_at), optional(meta.expired_at)].concat());
-        row.extend([double(meta.reader_epoch), time(self.guard)].concat());
-        row.extend([double(self.booked_events), double(self.booked_bytes)].concat());
-        row.extend(meta.removed_tag.unwrap_or_default().0);
+        let numbers = [
+            optional(meta.lease.as_ref().map(|lease| lease.until)),
+            double(meta.first_seq),
+            double(meta.removed_bytes),
+            optional(meta.oldest_at),
+            optional(meta.expired_at),
+            double(meta.reader_epoch),
+            time(self.guard),
+            double(self.booked_events),
+            double(self.booked_bytes),
+        ];
+        write_all(numbers, row);
+        row.extend_from_slice(&meta.removed_tag.unwrap_or_default().0);
         for text in [session, name] {
             // A name is far shorter.
-            row.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+            let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+            row.extend_from_slice(&length.to_be_bytes());
         }
         for text in [session, name, owner] {
-            row.extend(text.as_bytes());
+            row.extend_from_slice(text.as_bytes());
         }
-        row
     }
 
     /// Whether a part of it waits to be booked.
@@ -238,14 +254,13 @@ impl Row {
             || self.booked_bytes != meta.kept_bytes() + meta.own_bytes()
     }
 
-    /// What an append is to write of it after its two times: all of a complete stream, else what it
-    /// changes before the lease.
-    pub(crate) fn growth(&self) -> Vec<u8> {
-        let mut row = self.to_bytes();
-        if !self.meta.complete {
-            row.truncate(GROWTH.end);
+    /// Writes what an append is to write of it after its two times: all of a complete stream, else
+    /// what it changes before the lease.
+    pub(crate) fn write_changed(&self, row: &mut Vec<u8>) {
+        self.write_growth(row);
+        if self.meta.complete {
+            self.write_rest(row);
         }
-        row.split_off(GROWTH.start)
     }
 }
 
@@ -324,6 +339,9 @@ mod tests {
 
     use super::*;
 
+    /// Bytes of `HEAD`.
+    const HEAD_BYTES: usize = 121;
+
     prop_compose! {
         fn row()(
             numbers in prop::array::uniform6(0..LARGEST),
@@ -364,7 +382,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_stored_is_read(row in row()) {
-            let (bytes, stream) = (row.to_bytes(), row.meta.stream.clone());
+            let (mut bytes, stream) = (Vec::new(), row.meta.stream.clone());
+            row.write(&mut bytes);
             let owner = row.meta.lease.as_ref().map_or("", |lease| &*lease.owner);
             let short = [&bytes[..HEAD_BYTES], owner.as_bytes()].concat();
             let key = row.meta.key;

@@ -9,6 +9,7 @@ use mcp_event_store_core::backend::{Removal, Remove, Version};
 use mcp_event_store_core::{Result, SessionId, Timestamp, Usage};
 use redis::Value;
 
+use crate::args::Args;
 use crate::call::{Call, Redis};
 use crate::error::malformed;
 use crate::keys::{Bucket, all_buckets, bucket_of_key, bucket_of_session};
@@ -133,7 +134,7 @@ pub(crate) async fn pending(
     kind: &str,
     terms: &[u8],
 ) -> Result<Vec<Bucket>> {
-    let args = [kind.as_bytes().to_vec()];
+    let args = Args::from([kind]);
     let names: &[&str] = if kind == "g" { &["g", "y", "t"] } else { &["r", "k"] };
     named(redis.run_everywhere(&scripts::PENDING, buckets, names, &args, terms).await?)
 }
@@ -191,7 +192,7 @@ async fn reclaim_in(
 
 /// Books what was appended and removed since it was last booked.
 async fn book(redis: &Redis, terms: &[u8]) -> Result<()> {
-    let args = [text_of(BOOKED_AT_ONCE).into_bytes()];
+    let args = Args::from([text_of(BOOKED_AT_ONCE)]);
     let mut buckets = all_buckets();
     while !buckets.is_empty() {
         let answers = redis.run_everywhere(&scripts::BOOK, &buckets, &["u"], &args, terms).await?;
@@ -221,7 +222,7 @@ pub(crate) async fn large_sessions(
     terms: &[u8],
 ) -> Result<Vec<(SessionId, u64)>> {
     book(redis, terms).await?;
-    let args = [text_of(min_bytes).into_bytes()];
+    let args = Args::from([text_of(min_bytes)]);
     let buckets = all_buckets();
     let answers =
         redis.run_everywhere(&scripts::LARGE_SESSIONS, &buckets, &["z"], &args, terms).await?;
@@ -245,7 +246,8 @@ pub(crate) async fn usage(redis: &Redis, terms: &[u8]) -> Result<Usage> {
     book(redis, terms).await?;
     let mut usage = Usage::default();
     let (buckets, names) = (all_buckets(), ["r", "i", "c", "d", "t"]);
-    for (_, sums) in redis.run_everywhere(&scripts::USAGE, &buckets, &names, &[], terms).await? {
+    let none = Args::default();
+    for (_, sums) in redis.run_everywhere(&scripts::USAGE, &buckets, &names, &none, terms).await? {
         let [sessions, streams, tombstones, events, bytes] = numbers(sums)?;
         usage.sessions += sessions;
         usage.streams += streams;

@@ -15,8 +15,8 @@
 --          complete, whole; ttl of its lease, or '' if that stays. Then its events, each as its field
 --          `e`; before it, if the stream is known, its ID and running bytes. Then its leases: '>d' ttl,
 --          owner
--- Answer   '>d' the time, then for each group 0: stored as the caller knew it; or key, HEAD and
---          owner; or a number: why it was refused
+-- Answer   '>d' the time: all groups were stored as the caller knew them; or it and then for each
+--          group 0: stored so; or key, HEAD and owner; or a number: why it was refused
 
 local from, until_ = struct.unpack('>dd', ARGV[4])
 local in_time = from <= now and now < until_
@@ -78,5 +78,5 @@ while ARGV[at] do
 end
 if #left == 0 then
   wake(ARGV[5])
-  return answers
+  return stamp
 end
