@@ -57,19 +57,20 @@ fn page(
     // What is read again is the end of a stream, to which readers come back one after the other, and
     // the single events among which its oldest is looked for.
     let is_end = meta.last_seq - after <= PageLimit::PAGE.events;
-    let cache = if is_end || limit == PageLimit::ONE { Cache::Fill } else { Cache::Leave };
+    let cache = if is_end || limit == PageLimit::ONE { Cache::Fill } else { Cache::Pass };
     // The anchor, if it is kept, is read with the events that follow it.
-    let mut events = Events::of(tables, meta, after.max(meta.first_seq), cache)?;
+    let (from, first) = (after.max(meta.first_seq), (after + 1).max(meta.first_seq));
+    let most = (meta.last_seq + 1 - first).min(limit.events.max(1));
+    let mut events = Events::of(tables, &meta.key, from, first + most - 1, cache)?;
     let mut bytes_before = meta.removed_bytes;
     if after >= meta.first_seq {
         let anchor = events.next()?.ok_or_else(|| damaged("stream"))?;
         bytes_before = anchor.running_bytes;
         page.anchor_tag = Some(anchor.tag);
     }
-    let most = meta.last_seq.saturating_sub(after).min(limit.events).min(PageLimit::PAGE.events);
-    page.events.reserve(usize::try_from(most).unwrap_or_default());
-    while !is_full(&page.events, limit) {
-        let Some(event) = events.next()? else { break };
+    let expected = most.min(PageLimit::PAGE.events);
+    page.events.reserve(usize::try_from(expected).unwrap_or_default());
+    while let Some(event) = events.next()? {
         let fits = event.running_bytes.saturating_sub(bytes_before) <= limit.bytes;
         if !fits && !page.events.is_empty() {
             break;
@@ -79,17 +80,14 @@ fn page(
     Ok(page)
 }
 
-fn is_full(events: &[PageEvent], limit: PageLimit) -> bool {
-    events.len() as u64 >= limit.events.max(1)
-}
-
 /// A kept event of `meta`, and the one after it if it is not the last.
 pub(crate) fn event_and_next(
     tables: &Tables,
     meta: &StreamMeta,
     seq: u64,
 ) -> Result<(PageEvent, Option<PageEvent>)> {
-    let mut events = Events::of(tables, meta, seq, Cache::Leave)?;
+    let last = meta.last_seq.min(seq + 1);
+    let mut events = Events::of(tables, &meta.key, seq, last, Cache::Leave)?;
     let event = events.next()?.ok_or_else(|| damaged("stream"))?;
     Ok((event, events.next()?))
 }
@@ -102,10 +100,10 @@ struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    fn of(tables: &'a Tables, meta: &StreamMeta, from: u64, cache: Cache) -> Result<Self> {
-        let (first, below) = (event_key(&meta.key, from), event_key(&meta.key, meta.last_seq + 1));
+    fn of(tables: &'a Tables, key: &StreamKey, from: u64, last: u64, cache: Cache) -> Result<Self> {
+        let (first, below) = (event_key(key, from), event_key(key, last + 1));
         let rows = tables.rows(Table::Events, first.to_vec(), below.to_vec(), cache)?;
-        Ok(Self { rows, next: from, last: meta.last_seq })
+        Ok(Self { rows, next: from, last })
     }
 
     fn next(&mut self) -> Result<Option<PageEvent>> {

@@ -29,7 +29,7 @@ impl Position {
         let mut text = [0; CHARS];
         // It always fits.
         let length = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or_default();
-        EventId::new(String::from_utf8_lossy(&text[..length]))
+        EventId::new(std::str::from_utf8(&text[..length]).unwrap_or_default())
     }
 
     /// The position that `id` encodes; `None` for any other text.
