@@ -148,7 +148,7 @@ impl Argument {
 
     /// About as many bytes as it takes in a message to the server.
     fn bytes(&self) -> usize {
-        /// A length or a number, and what arrays begin with.
+        /// A length and a number, and what arrays begin with.
         const EACH: usize = 12;
         const ARRAY: usize = 32;
         let sum = |lengths: &mut dyn Iterator<Item = usize>| {
@@ -160,7 +160,9 @@ impl Argument {
             Self::Bytes(bytes) => EACH + bytes.len(),
             Self::Integers(integers) => ARRAY + EACH * integers.len(),
             Self::Flags(flags) => ARRAY + EACH * flags.len(),
-            Self::Texts(texts) => sum(&mut texts.iter().flatten().map(String::len)),
+            Self::Texts(texts) => {
+                sum(&mut texts.iter().map(|text| text.as_ref().map_or(0, String::len)))
+            }
             Self::BytesList(list) => sum(&mut list.iter().map(Vec::len)),
         }
     }

@@ -91,7 +91,12 @@ impl Appender<'_> {
     /// Each group's stream as it is now, or why it was refused.
     async fn run(&self, groups: Vec<Planned<'_>>) -> Result<Vec<Result<Row>>> {
         let terms = terms(self.clock, Some(self.settings));
-        let answers = match self.redis.run(&call(&groups, &self.waker)?, &terms).await? {
+        let answer = self.redis.run(&call(&groups, &self.waker)?, &terms).await?;
+        self.rows(groups, answer).map_err(unreadable)
+    }
+
+    fn rows(&self, groups: Vec<Planned<'_>>, answer: Value) -> Result<Vec<Result<Row>>> {
+        let answers = match answer {
             Value::Array(answers) => answers,
             time => iter::once(time).chain(groups.iter().map(|_| Value::Int(EXTENDED))).collect(),
         };
@@ -105,17 +110,19 @@ impl Appender<'_> {
         Ok(answered.map(|(group, answer)| self.row(group, answer, now)).collect())
     }
 
+    /// A group's stream as it is now, or why it was refused.
     fn row(&self, planned: Planned<'_>, answer: Value, now: Timestamp) -> Result<Row> {
         let Planned { group, extension } = planned;
         if let Value::BulkString(packed) = answer {
             let mut fields = Reader::new(&packed);
-            let key = fields.key()?;
-            return Row::read(key, fields.rest(), Some(group.stream.clone()));
+            let key = fields.key().map_err(unreadable)?;
+            let row = Row::read(key, fields.rest(), Some(group.stream.clone()));
+            return row.map_err(unreadable);
         }
-        Err(match integer(&answer)? {
+        Err(match integer(&answer).map_err(unreadable)? {
             EXTENDED => {
-                let extension = extension.ok_or_else(|| malformed("an unknown stream"))?;
-                return Ok(extension.into_row(&group.events, now));
+                let known = extension.map(|extension| extension.into_row(&group.events, now));
+                return known.ok_or_else(|| unreadable(malformed("an unknown stream")));
             }
             COMPLETE => Error::StreamComplete,
             SESSION_DELETED => Error::SessionDeleted,
@@ -123,9 +130,14 @@ impl Appender<'_> {
                 let allowed = self.settings.limits.max_streams_per_session.unwrap_or_default();
                 Error::LimitReached { limit: "max_streams_per_session", allowed }
             }
-            _ => malformed("an unknown refusal"),
+            _ => unreadable(malformed("an unknown refusal")),
         })
     }
+}
+
+/// The script has run: what was stored must not be sent again.
+fn unreadable(error: Error) -> Error {
+    Error::outcome_unknown("Redis gave an answer that cannot be read", error)
 }
 
 fn appended(row: &Row, events: usize) -> Appended {

@@ -1,6 +1,6 @@
 //! What a script is given.
 
-/// Arguments, one behind the other in one piece of memory: an append has sixteen of them and more.
+/// Arguments, one behind the other in one piece of memory: an append of one event has fifteen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Args {
     bytes: Vec<u8>,
@@ -47,5 +47,20 @@ impl<A: AsRef<[u8]>, const N: usize> From<[A; N]> for Args {
             args.push(arg);
         }
         args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_ones_are_arguments_too() {
+        let mut args = Args::from(["", "a"]);
+        args.write(|bytes| bytes.push(b'b'));
+        args.push("");
+        assert_eq!(args.iter().collect::<Vec<_>>(), [&b""[..], b"a", b"b", b""]);
+        assert_eq!((args.len(), args.bytes()), (4, 2));
+        assert_eq!(Args::default().iter().count(), 0);
     }
 }

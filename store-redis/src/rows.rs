@@ -42,14 +42,14 @@ pub(crate) fn text_of(number: u64) -> String {
 
 /// What every script is given first: see `scripts/terms.lua`.
 pub(crate) fn terms(clock: &Clock, settings: Option<&Settings>) -> Vec<u8> {
-    let now = time(Timestamp(clock.offset_millis()));
+    let offset = time(Timestamp(clock.offset_millis()));
     let off = (-1.0_f64).to_be_bytes();
     let span = |span: std::time::Duration| double(millis(span));
     let Some(Settings { retention, limits, .. }) = settings else {
-        return [now, off, off, off, off, off, off].concat();
+        return [offset, off, off, off, off, off, off].concat();
     };
     [
-        now,
+        offset,
         retention.stream_ttl.map_or(off, span),
         retention.completed_stream_ttl.map_or(off, span),
         span(retention.tombstone_ttl),

@@ -225,9 +225,6 @@ struct Few {
 #[async_trait]
 impl Connection for Few {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
-        let places = self.among.by_ref().take(rows);
-        let places: Vec<(i64, i64)> =
-            places.map(|(stream, seq)| (stream.cast_signed(), seq.cast_signed())).collect();
         let insert = vec!["(?,?,7,?,?,NULL,?)"; rows].join(",");
         let insert = format!("INSERT INTO events VALUES {insert}");
         let mut insert = sqlx::query(AssertSqlSafe(insert));
@@ -237,7 +234,8 @@ impl Connection for Few {
              total_bytes = total_bytes + 500 WHERE stream IN ({among})"
         );
         let mut keep = sqlx::query(AssertSqlSafe(keep));
-        for (stream, seq) in places {
+        for (stream, seq) in self.among.by_ref().take(rows) {
+            let (stream, seq) = (stream.cast_signed(), seq.cast_signed());
             insert = insert.bind(stream).bind(seq).bind(seq).bind(seq);
             insert = insert.bind(self.messages.next().get().to_owned());
             keep = keep.bind(stream);
