@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mcp_event_store_core::backend::{Group, Known, PendingEvent, StreamKey, event_bytes};
+use mcp_event_store_core::backend::{Group, Known, PendingEvent, StreamKey};
 use mcp_event_store_core::{Lease, STREAM_OVERHEAD_BYTES, Settings, StreamRef};
 
 use crate::call::Call;
@@ -98,7 +98,7 @@ pub(crate) fn short(
 ) -> Option<Batch> {
     if let [group] = groups
         && let [event] = &group.events[..]
-        && !event.completes_stream
+        && !completes(group)
         && let Some(place) = known.get(&group.stream)
     {
         return Some(Batch { call: extend_one(place, event, terms), order: vec![0] });
@@ -140,7 +140,7 @@ fn extend_one(place: Place, event: &PendingEvent, terms: Terms<'_>) -> Call {
     Call::new("extend_one")
         .with(place.id)
         .with(place.key.0.to_vec())
-        .with(int(bytes_of(event)))
+        .with(int(event.bytes()))
         .with(lease.map(|lease| lease.owner.to_string()))
         .with(lease.map(|lease| millis(lease.ttl)))
         .with(tag_to_int(event.tag))
@@ -243,11 +243,6 @@ pub(crate) fn completes(group: &Group) -> bool {
     group.events.last().is_some_and(|event| event.completes_stream)
 }
 
-/// What an event costs.
-fn bytes_of(event: &PendingEvent) -> u64 {
-    event_bytes(event.message.as_ref().map_or(0, |message| message.len() as u64))
-}
-
 fn text_of(event: &PendingEvent) -> Option<String> {
     event.message.as_ref().map(|message| message.get().to_owned())
 }
@@ -297,7 +292,7 @@ impl Columns {
         self.count.push(group.events.len().cast_signed() as i64);
         let mut running = 0;
         for event in &group.events {
-            running += bytes_of(event);
+            running += event.bytes();
             self.running.push(int(running));
             self.tag.push(tag_to_int(event.tag));
             self.retry.push(event.retry_ms.map(int));

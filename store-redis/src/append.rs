@@ -106,23 +106,24 @@ impl Appender<'_> {
         if answers.len() != groups.len() {
             return Err(malformed("missing answers"));
         }
-        let answered = groups.into_iter().zip(answers);
-        Ok(answered.map(|(group, answer)| self.row(group, answer, now)).collect())
+        let row = |(group, answer)| {
+            self.row(group, answer, now).unwrap_or_else(|error| Err(unreadable(error)))
+        };
+        Ok(groups.into_iter().zip(answers).map(row).collect())
     }
 
-    /// A group's stream as it is now, or why it was refused.
-    fn row(&self, planned: Planned<'_>, answer: Value, now: Timestamp) -> Result<Row> {
+    /// What the answer to a group says: its stream as it is now, or why it was refused.
+    fn row(&self, planned: Planned<'_>, answer: Value, now: Timestamp) -> Result<Result<Row>> {
         let Planned { group, extension } = planned;
         if let Value::BulkString(packed) = answer {
             let mut fields = Reader::new(&packed);
-            let key = fields.key().map_err(unreadable)?;
-            let row = Row::read(key, fields.rest(), Some(group.stream.clone()));
-            return row.map_err(unreadable);
+            let key = fields.key()?;
+            return Row::read(key, fields.rest(), Some(group.stream.clone())).map(Ok);
         }
-        Err(match integer(&answer).map_err(unreadable)? {
+        Ok(Err(match integer(&answer)? {
             EXTENDED => {
-                let known = extension.map(|extension| extension.into_row(&group.events, now));
-                return known.ok_or_else(|| unreadable(malformed("an unknown stream")));
+                let extension = extension.ok_or_else(|| malformed("an unknown stream"))?;
+                return Ok(Ok(extension.into_row(&group.events, now)));
             }
             COMPLETE => Error::StreamComplete,
             SESSION_DELETED => Error::SessionDeleted,
@@ -130,8 +131,8 @@ impl Appender<'_> {
                 let allowed = self.settings.limits.max_streams_per_session.unwrap_or_default();
                 Error::LimitReached { limit: "max_streams_per_session", allowed }
             }
-            _ => unreadable(malformed("an unknown refusal")),
-        })
+            _ => return Err(malformed("an unknown refusal")),
+        }))
     }
 }
 

@@ -196,7 +196,7 @@ impl Nodes {
             connected => connected?,
         };
         let Some(mut connection) = connected else { return Ok(None) };
-        connection.during(async |link| self.demands.check(link, address).await).await?;
+        self.check(&mut connection, address).await?;
         Ok(Some(Taken { connection, place }))
     }
 
@@ -220,11 +220,15 @@ impl Nodes {
             return None;
         }
         if connection.rested() > TRUSTED_FOR {
-            let check = async |link: &Link| self.demands.check(link, address).await;
-            let checked = connection.during(check).await;
+            let checked = self.check(&mut connection, address).await;
             checked.inspect_err(|error| tracing::debug!(%error, "a connection rested")).ok()?;
         }
         Some(connection)
+    }
+
+    /// Whether the server of a connection is as it has to be.
+    async fn check(&self, connection: &mut Private, address: &Address) -> Result<()> {
+        connection.during(async |link| self.demands.check(link, address).await).await
     }
 
     fn node(&self, address: &Address) -> Arc<Node> {

@@ -111,7 +111,6 @@ fn plan<'a>(
 
 fn bind<'q>(mut query: Statement<'q>, rows: &[Row<'_>], room: usize) -> Statement<'q> {
     for Row { stream, version, stamp, event, after } in rows {
-        let bytes = event.message.as_ref().map_or(0, |message| message.len() as u64);
         let lease = after.lease.as_ref();
         query = query
             .bind(*stream)
@@ -122,7 +121,7 @@ fn bind<'q>(mut query: Statement<'q>, rows: &[Row<'_>], room: usize) -> Statemen
             .bind(stamp.stored_at.0)
             .bind(after.active_at.0)
             .bind(int(stamp.running_bytes))
-            .bind(int(mcp_event_store_core::backend::event_bytes(bytes)))
+            .bind(int(event.bytes()))
             .bind(event.retry_ms.map(int))
             .bind(event.message.as_ref().map(|message| message.get().to_owned()))
             .bind(lease.map(|lease| lease.owner.to_string()))

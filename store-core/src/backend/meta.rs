@@ -134,7 +134,7 @@ impl StreamMeta {
     pub fn push(&mut self, event: &PendingEvent, now: Timestamp) -> Stamp {
         self.last_seq += 1;
         self.last_tag = event.tag;
-        self.total_bytes += event_bytes(event.message.as_ref().map_or(0, |m| m.len() as u64));
+        self.total_bytes += event.bytes();
         self.newest_at = self.newest_at.max(now);
         self.active_at = self.active_at.max(now);
         self.oldest_at.get_or_insert(self.newest_at);

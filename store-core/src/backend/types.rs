@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::meta::{StreamMeta, Version};
+use super::meta::{StreamMeta, Version, event_bytes};
 use crate::event::{Lease, Message, Timestamp};
 use crate::id::{SessionId, StreamRef};
 
@@ -49,6 +49,14 @@ pub struct PendingEvent {
     pub lease: Option<Lease>,
     /// Whether the stream is complete after it.
     pub completes_stream: bool,
+}
+
+impl PendingEvent {
+    /// Bytes of the event, as the accounting counts them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        event_bytes(self.message.as_ref().map_or(0, |message| message.len() as u64))
+    }
 }
 
 /// A group that was stored.
