@@ -16,7 +16,11 @@ mod sqlite;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::Context as _;
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
+use mcp_event_store::EventId;
 
 use crate::messages::Messages;
 
@@ -66,6 +70,17 @@ pub(crate) trait Raw: Send + Sync {
     /// Reads what the benchmark's store of that name has stored, which may be open. `None` where that
     /// is not measured.
     async fn reader(&self, _store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
+        Ok(None)
+    }
+
+    /// Appends to a stream of the benchmark's store of that name, which is open: writes all that the
+    /// store would, and decides nothing. `None` where that is not measured.
+    async fn writer(
+        &self,
+        _store: &str,
+        _stream: StreamKey,
+        _messages: Messages,
+    ) -> anyhow::Result<Option<Box<dyn Connection>>> {
         Ok(None)
     }
 
@@ -167,6 +182,12 @@ pub(crate) trait Reader: Send {
 
 /// What an event ID begins with: the key under which stores have its stream.
 pub(crate) type StreamKey = [u8; 16];
+
+/// The key of the stream that an event of this ID is in.
+pub(crate) fn stream_key(id: &EventId) -> anyhow::Result<StreamKey> {
+    let id = URL_SAFE_NO_PAD.decode(id.as_str())?;
+    id.first_chunk().copied().context("an event ID without its stream's key")
+}
 
 /// The engine that `url` names, ready to be measured.
 ///

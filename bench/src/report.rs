@@ -104,6 +104,10 @@ pub enum Contender {
     /// The same, which also keeps a row for each stream: the least of a store that has to know where
     /// its streams end. It decides nothing, refuses nothing, and knows no sessions.
     Keeper,
+    /// The engine's own driver, writing all that this store writes for an event into this store's own
+    /// tables, and answering where it is: one commit an event, with nothing in front of it. It checks
+    /// and decides nothing.
+    Writer,
     /// One commit an event, as a simple store would do it.
     Naive,
     /// End to end: a server with the store in memory, which shows what is left of the distance

@@ -61,6 +61,19 @@ fn postgres_is_set_against_its_best_rows_of_one_and_of_many() {
 }
 
 #[test]
+fn a_lone_append_is_set_against_the_drivers_where_that_writes_the_same_rows() {
+    let mut store = made_up::store("postgres");
+    let lone = |row: &&mut Append| (row.contender, row.lanes) == (Contender::Store, 1);
+    store.appends.iter_mut().filter(lone).for_each(|row| row.p50_us = made_up::around(280.0));
+    assert_eq!(verdict(&store, "lone appender"), "1.400 ✗ (1.125)");
+    let keeper = store.appends.iter().find(|row| row.contender == Contender::Keeper);
+    let mut writer = keeper.unwrap().clone();
+    (writer.contender, writer.p50_us) = (Contender::Writer, made_up::around(260.0));
+    store.appends.push(writer);
+    assert_eq!(verdict(&store, "lone appender"), "1.400 ✗ (1.300)");
+}
+
+#[test]
 fn a_missed_aim_shows_what_something_barer_reached() {
     let mut store = made_up::store("sqlite");
     for calls in &mut store.end_to_end {

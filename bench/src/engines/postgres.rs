@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 
+use anyhow::ensure;
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -175,6 +176,41 @@ impl Raw for Postgres {
         Ok(Box::new(inserts))
     }
 
+    async fn writer(
+        &self,
+        store: &str,
+        stream: StreamKey,
+        messages: Messages,
+    ) -> anyhow::Result<Option<Box<dyn Connection>>> {
+        let mut connection = self.connect().await?;
+        // As the store's connections, whose tables may have no statistics yet.
+        let planner = "SET enable_seqscan = off; SET jit = off;
+            SET plan_cache_mode = force_generic_plan";
+        sqlx::raw_sql(planner).execute(&mut connection).await?;
+        let schema = format!("{}_{store}", self.prefix);
+        let row = format!("SELECT id, last_seq, total_bytes FROM {schema}.streams WHERE key = $1");
+        let row = sqlx::query(AssertSqlSafe(row)).bind(&stream[..]).fetch_one(&mut connection);
+        let row = row.await?;
+        let sql = format!(
+            "WITH kept AS (
+                UPDATE {schema}.streams SET
+                    last_seq = $2, last_tag = 7, total_bytes = $3, newest_at = $2, active_at = $2,
+                    large = $5, unbooked = true
+                WHERE id = $1 RETURNING last_seq, newest_at, reader_epoch),
+            stored AS (
+                INSERT INTO {schema}.events (
+                    stream, seq, tag, stored_at, running_bytes, retry_ms, message)
+                SELECT $1, $2, 7, $2, $3, NULL, $6 FROM kept),
+            counted AS (
+                UPDATE {schema}.totals SET
+                    changes = changes + 1, events = events + 1, bytes = bytes + $4
+                WHERE shard = 63)
+            SELECT last_seq, newest_at, reader_epoch FROM kept"
+        );
+        let (stream, seq, bytes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(Some(Box::new(Writer { connection, sql, stream, seq, bytes, messages })))
+    }
+
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
         let mut connection = self.connect().await?;
         self.prepare(&mut connection).await?;
@@ -231,6 +267,36 @@ impl Connection for Inserts {
             let query = query.bind(vec![None::<i64>; rows]).bind(texts.collect::<Vec<_>>());
             query.execute(&mut self.connection).await?;
         }
+        Ok(())
+    }
+}
+
+/// Writes the store's own tables.
+struct Writer {
+    connection: PgConnection,
+    sql: String,
+    stream: i64,
+    /// Where the stream ends.
+    seq: i64,
+    bytes: i64,
+    messages: Messages,
+}
+
+#[async_trait]
+impl Connection for Writer {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
+        /// From here on the store's table says that a stream is large.
+        const LARGE: i64 = 65_536;
+        ensure!(rows == 1, "what writes the store's own tables commits one event");
+        let message = self.messages.next().get().to_owned();
+        let bytes = i64::try_from(message.len())?;
+        (self.seq, self.bytes) = (self.seq + 1, self.bytes + bytes);
+        let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
+        let query = query.bind(self.stream).bind(self.seq).bind(self.bytes).bind(bytes);
+        let query = query.bind(self.bytes >= LARGE).bind(message);
+        let row = query.fetch_one(&mut self.connection).await?;
+        let seq: i64 = row.try_get(0)?;
+        ensure!(seq == self.seq, "the stream ends at {seq}");
         Ok(())
     }
 }

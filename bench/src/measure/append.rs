@@ -2,15 +2,19 @@
 
 use anyhow::ensure;
 use async_trait::async_trait;
+use mcp_event_store::{NewEvent, Store};
 use tokio::task::JoinSet;
 
 use super::Bench;
-use crate::engines::{Connection, Raw};
+use crate::engines::{Connection, Raw, stream_key};
 use crate::group_commit;
 use crate::messages::Messages;
 use crate::ours::{self, Appends, Requests};
 use crate::race::{Batches, Entrant, Lane, alternate};
 use crate::report::{Append, Contender};
+
+/// The store that is appended to.
+const APPENDS: &str = "appends";
 
 /// Rows of the raw limit's commits.
 const BATCHES: [usize; 2] = [64, 512];
@@ -33,7 +37,7 @@ const REQUEST_LANES: [usize; 3] = [1, 64, 256];
 /// Appends by this store, the engine itself, bare group commits and a naive store, at each number of
 /// appenders.
 pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
-    let store = ours::open(&bench.engine.store_url("appends")).await?;
+    let store = ours::open(&bench.engine.store_url(APPENDS)).await?;
     let mut results = Vec::new();
     for bytes in bench.effort.message_bytes {
         let messages = Messages::new(*bytes)?;
@@ -56,6 +60,7 @@ pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
                 let lanes = raw_lanes(raw, *connections, 1, &messages).await?;
                 entrants.push(Entrant::new(Contender::Naive, 1, *bytes, lanes));
             }
+            entrants.extend(writer(raw, &store, &messages, *bytes).await?);
         }
         let (rounds, round) = (bench.effort.rounds, bench.effort.round);
         let steps = entrants.len() * (rounds + 1);
@@ -141,6 +146,22 @@ async fn group_commits(
         entrants.push(best(bench, candidates).await?);
     }
     Ok(entrants)
+}
+
+/// The engine's own driver at the store's own tables, where that is measured.
+async fn writer(
+    raw: &dyn Raw,
+    store: &Store,
+    messages: &Messages,
+    bytes: usize,
+) -> anyhow::Result<Option<Entrant>> {
+    let stream = ours::stream(&format!("session-writer-{bytes}"), "request/1")?;
+    let first = store.events().store_event(&stream, NewEvent::priming(None)).await?;
+    let writer = raw.writer(APPENDS, stream_key(&first)?, messages.clone()).await?;
+    Ok(writer.map(|connection| {
+        let lane = Box::new(Batches { connection, rows: 1 });
+        Entrant::new(Contender::Writer, 1, bytes, vec![lane])
+    }))
 }
 
 /// The candidate that a first round finds fastest; a single one needs none.

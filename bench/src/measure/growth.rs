@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use anyhow::ensure;
 use mcp_event_store::{EventId, EventStoreExt as _, NewEvent, Store, StreamRef};
 use tokio::task::JoinSet;
 
 use super::Bench;
-use crate::engines::{Among, Reader};
+use crate::engines::{Among, Reader, stream_key};
 use crate::machine;
 use crate::messages::Messages;
 use crate::ours::{self, Appends};
@@ -199,8 +197,7 @@ async fn replay(store: &Store, place: &Place) -> anyhow::Result<Duration> {
 
 /// The time that nothing but the engine's driver takes to read as much.
 async fn raw_read(reader: &mut dyn Reader, place: &Place) -> anyhow::Result<Duration> {
-    let id = URL_SAFE_NO_PAD.decode(place.id.as_str())?;
-    let key = *id.first_chunk().context("an event ID without its stream's key")?;
+    let key = stream_key(&place.id)?;
     let started = Instant::now();
     let events = reader.read(key, place.seq, 1 + place.after).await?;
     let time = started.elapsed();

@@ -52,6 +52,7 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
         Contender::GroupCommit,
         Contender::Keeper,
         Contender::Naive,
+        Contender::Writer,
     ] {
         for row in of(rows, contender, bytes) {
             let limit = limit_of(rows, row);
@@ -82,7 +83,9 @@ fn limit_of<'a>(rows: &'a [Append], row: &'a Append) -> Option<&'a Append> {
             raw_limit(rows, row.lanes, row.message_bytes)
         }
         Contender::Raw => Some(row),
-        Contender::Naive | Contender::Memory => raw_limit(rows, 1, row.message_bytes),
+        Contender::Naive | Contender::Writer | Contender::Memory => {
+            raw_limit(rows, 1, row.message_bytes)
+        }
     }
 }
 
@@ -91,7 +94,7 @@ fn joined_of<'a>(rows: &'a [Append], who: Contender, row: &Append) -> Option<&'a
     let is_below = match row.contender {
         Contender::Store | Contender::Keeper => true,
         Contender::GroupCommit => who == Contender::GroupCommit,
-        Contender::Raw | Contender::Naive | Contender::Memory => false,
+        Contender::Raw | Contender::Naive | Contender::Writer | Contender::Memory => false,
     };
     joined(rows, who, row.lanes, row.message_bytes).filter(|_| is_below)
 }
@@ -119,6 +122,12 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
             format!("bare group commit with streams' rows, {}", lanes("caller", "callers"))
         }
         Contender::Naive => format!("naive store, {}", lanes("connection", "connections")),
+        Contender::Writer => {
+            format!(
+                "the store's own rows by the driver alone, {}",
+                lanes("connection", "connections")
+            )
+        }
         Contender::Memory => "store in memory".to_owned(),
     }
 }

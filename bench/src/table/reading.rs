@@ -194,6 +194,7 @@ fn who(contender: Contender, raw: &str) -> String {
         Contender::GroupCommit => "bare group commit".to_owned(),
         Contender::Keeper => "bare group commit with streams' rows".to_owned(),
         Contender::Naive => "naive store".to_owned(),
+        Contender::Writer => "the store's own rows by the driver alone".to_owned(),
         Contender::Memory => "store in memory".to_owned(),
     }
 }
