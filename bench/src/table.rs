@@ -20,10 +20,10 @@ The raw limit is the engine by itself, with the same rows and the same durabilit
 as it goes. A bare group commit is the same engine behind a mere queue: as many callers as the \
 store's, each of whom waits for a row of its own, and connections that commit what waits. One with \
 streams' rows also keeps, in the same commit, where each event's stream ends. The naive store commits \
-each event by itself. The store's own rows by the driver alone are what an event costs in the store's own \
-tables where nothing is in front of them and nothing is decided. Contenders took turns in one run, so read the ratios: the \
-figures are those of one machine. A figure is the median of the rounds; the lowest and the highest \
-round stand in brackets. What was not measured is a dash.\n\n";
+each event by itself. The store's own rows by the driver alone are what an event costs in the \
+store's own tables where nothing is in front of them and nothing is decided. Contenders took turns in \
+one run, so read the ratios: the figures are those of one machine. A figure is the median of the \
+rounds; the lowest and the highest round stand in brackets. What was not measured is a dash.\n\n";
 
 impl Report {
     /// The whole report as Markdown: first which aims are met, then a section for each store.
@@ -98,8 +98,8 @@ impl Report {
                     In brackets, behind an aim that is missed, stands what is reached by something that \
                     does less than the store has to: for appends a bare group commit with streams' rows, \
                     for a lone one on PostgreSQL the driver alone that writes the store's own rows and \
-                    decides nothing, for growth the engine's own driver with the same or like rows, for a whole server \
-                    the store in memory.";
+                    decides nothing, for growth the engine's own driver with the same or like rows, for \
+                    a whole server the store in memory.";
         grid.titled("## Aims", note)
     }
 }

@@ -49,6 +49,11 @@ impl Postgres {
         Ok(engine)
     }
 
+    /// The schema of the store of that name.
+    fn schema(&self, store: &str) -> String {
+        format!("{}_{store}", self.prefix)
+    }
+
     async fn connect(&self) -> anyhow::Result<PgConnection> {
         Ok(self.options.connect().await?)
     }
@@ -107,7 +112,7 @@ impl Engine for Postgres {
     }
 
     fn store_url(&self, name: &str) -> String {
-        with_query(&self.url, "schema", &format!("{}_{name}", self.prefix))
+        with_query(&self.url, "schema", &self.schema(name))
     }
 
     fn is_shared(&self) -> bool {
@@ -187,7 +192,7 @@ impl Raw for Postgres {
         let planner = "SET enable_seqscan = off; SET jit = off;
             SET plan_cache_mode = force_generic_plan";
         sqlx::raw_sql(planner).execute(&mut connection).await?;
-        let schema = format!("{}_{store}", self.prefix);
+        let schema = self.schema(store);
         let row = format!("SELECT id, last_seq, total_bytes FROM {schema}.streams WHERE key = $1");
         let row = sqlx::query(AssertSqlSafe(row)).bind(&stream[..]).fetch_one(&mut connection);
         let row = row.await?;
@@ -195,12 +200,12 @@ impl Raw for Postgres {
             "WITH kept AS (
                 UPDATE {schema}.streams SET
                     last_seq = $2, last_tag = 7, total_bytes = $3, newest_at = $2, active_at = $2,
-                    large = $5, unbooked = true
+                    large = {schema}.large($3, 0), unbooked = true
                 WHERE id = $1 RETURNING last_seq, newest_at, reader_epoch),
             stored AS (
                 INSERT INTO {schema}.events (
                     stream, seq, tag, stored_at, running_bytes, retry_ms, message)
-                SELECT $1, $2, 7, $2, $3, NULL, $6 FROM kept),
+                SELECT $1, $2, 7, $2, $3, NULL, $5 FROM kept),
             counted AS (
                 UPDATE {schema}.totals SET
                     changes = changes + 1, events = events + 1, bytes = bytes + $4
@@ -234,7 +239,7 @@ impl Raw for Postgres {
 
     async fn reader(&self, store: &str) -> anyhow::Result<Option<Box<dyn Reader>>> {
         let connection = self.connect().await?;
-        Ok(Some(Box::new(Events { connection, schema: format!("{}_{store}", self.prefix) })))
+        Ok(Some(Box::new(Events { connection, schema: self.schema(store) })))
     }
 }
 
@@ -285,16 +290,13 @@ struct Writer {
 #[async_trait]
 impl Connection for Writer {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
-        /// From here on the store's table says that a stream is large.
-        const LARGE: i64 = 65_536;
         ensure!(rows == 1, "what writes the store's own tables commits one event");
         let message = self.messages.next().get().to_owned();
         let bytes = i64::try_from(message.len())?;
         (self.seq, self.bytes) = (self.seq + 1, self.bytes + bytes);
         let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
-        let query = query.bind(self.stream).bind(self.seq).bind(self.bytes).bind(bytes);
-        let query = query.bind(self.bytes >= LARGE).bind(message);
-        let row = query.fetch_one(&mut self.connection).await?;
+        let query = query.bind(self.stream).bind(self.seq).bind(self.bytes);
+        let row = query.bind(bytes).bind(message).fetch_one(&mut self.connection).await?;
         let seq: i64 = row.try_get(0)?;
         ensure!(seq == self.seq, "the stream ends at {seq}");
         Ok(())

@@ -104,6 +104,7 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
         1 => format!("1 {one}"),
         lanes => format!("{} {many}", count(lanes)),
     };
+    let connections = || lanes("connection", "connections");
     match row.contender {
         Contender::Store => {
             let label = format!("**this store, {}**", lanes("appender", "appenders"));
@@ -114,19 +115,15 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
             }
         }
         Contender::Raw => {
-            let connections = lanes("connection", "connections");
-            format!("raw limit, {connections}, {} rows a commit", count(row.rows))
+            format!("raw limit, {}, {} rows a commit", connections(), count(row.rows))
         }
         Contender::GroupCommit => format!("bare group commit, {}", lanes("caller", "callers")),
         Contender::Keeper => {
             format!("bare group commit with streams' rows, {}", lanes("caller", "callers"))
         }
-        Contender::Naive => format!("naive store, {}", lanes("connection", "connections")),
+        Contender::Naive => format!("naive store, {}", connections()),
         Contender::Writer => {
-            format!(
-                "the store's own rows by the driver alone, {}",
-                lanes("connection", "connections")
-            )
+            format!("the store's own rows by the driver alone, {}", connections())
         }
         Contender::Memory => "store in memory".to_owned(),
     }
