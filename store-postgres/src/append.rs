@@ -95,6 +95,10 @@ impl Appender<'_> {
     /// Sends a batch, and answers its groups in their own order.
     async fn send(self, batch: &Batch) -> Result<Vec<Answer>> {
         let rows = self.server.append(&batch.call).await?;
+        if let Some(place) = batch.alone {
+            let answer = |row| Ok((place, stored(row, place.key, 0).map_err(unreadable)?));
+            return Ok(vec![rows.first().map(answer)]);
+        }
         let mut answers: Vec<Answer> = batch.order.iter().map(|_| None).collect();
         for row in &rows {
             // The batch is committed: a row that cannot be read must not have it sent again.
@@ -148,11 +152,15 @@ fn appended(row: &PgRow) -> Result<(Place, Appended)> {
     let damaged =
         |_| Error::Corrupt { message: "PostgreSQL holds a damaged stream key".into(), cause: None };
     let key = StreamKey(key.try_into().map_err(damaged)?);
-    let appended = Appended {
+    Ok((Place { id: column(row, 2)?, key }, stored(row, key, 4)?))
+}
+
+/// What a row says from the column `from` on, of events of the stream with `key`.
+fn stored(row: &PgRow, key: StreamKey, from: usize) -> Result<Appended> {
+    Ok(Appended {
         key,
-        first_seq: column::<i64>(row, 4)?.cast_unsigned(),
-        stored_at: Timestamp(column(row, 5)?),
-        reader_epoch: column::<i64>(row, 6)?.cast_unsigned(),
-    };
-    Ok((Place { id: column(row, 2)?, key }, appended))
+        first_seq: column::<i64>(row, from)?.cast_unsigned(),
+        stored_at: Timestamp(column(row, from + 1)?),
+        reader_epoch: column::<i64>(row, from + 2)?.cast_unsigned(),
+    })
 }

@@ -105,9 +105,11 @@ impl PostgresBackend {
         change: impl Future<Output = Result<T>> + Send,
         made: impl FnOnce(&T) -> bool + Send,
     ) -> Result<T> {
-        self.own_changes.begin();
+        let own = self.own_changes.begin();
         let outcome = change.await;
-        self.own_changes.end(outcome.as_ref().is_ok_and(made));
+        if outcome.as_ref().is_ok_and(made) {
+            own.is_made();
+        }
         outcome
     }
 }
@@ -127,11 +129,15 @@ impl Backend for PostgresBackend {
     }
 
     async fn append(&self, groups: &[Group], settings: &Settings) -> Result<Vec<Result<Appended>>> {
-        let is_stored = |answers: &Vec<Result<Appended>>| answers.iter().any(Result::is_ok);
+        let own = self.own_changes.begin();
         let appender = Appender { server: &self.server, known: &self.known, settings };
-        let answers = self.change(appender.append(groups), is_stored).await;
+        // Awaited here and not by `change`: it is large, and would be moved.
+        let answers = appender.append(groups).await;
         match &answers {
             Ok(answers) => {
+                if answers.iter().any(Result::is_ok) {
+                    own.is_made();
+                }
                 let stored = groups.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
                 self.tell(stored.map(|(group, _)| &group.stream));
             }

@@ -23,6 +23,8 @@ pub(crate) struct Place {
 pub(crate) struct Batch {
     pub(crate) call: Call,
     pub(crate) order: Vec<usize>,
+    /// Where its only stream is, if it calls `extend_one`, which does not answer that.
+    pub(crate) alone: Option<Place>,
 }
 
 /// What else decides how a batch is appended.
@@ -85,7 +87,7 @@ pub(crate) fn append(groups: &[&Group], terms: Terms<'_>) -> Batch {
         .with(terms.settings.limits.max_streams_per_session.map(int))
         .with(terms.offset)
         .with(terms.sync);
-    Batch { call, order }
+    Batch { call, order, alone: None }
 }
 
 /// The call that appends `groups` if the streams are where they are known to be, or begin here.
@@ -101,7 +103,8 @@ pub(crate) fn short(
         && !completes(group)
         && let Some(place) = known.get(&group.stream)
     {
-        return Some(Batch { call: extend_one(place, event, terms), order: vec![0] });
+        let call = extend_one(place, event, terms);
+        return Some(Batch { call, order: vec![0], alone: Some(place) });
     }
     let mut places = Vec::with_capacity(groups.len());
     for group in groups {
@@ -131,7 +134,7 @@ pub(crate) fn short(
     } else {
         start(&ordered, columns, ids, keys, terms)
     };
-    Some(Batch { call, order })
+    Some(Batch { call, order, alone: None })
 }
 
 /// A known stream goes on by one event.

@@ -20,10 +20,11 @@ impl Statement {
         let (head, rest) = function.split_once("RETURNS TABLE").unwrap_or_default();
         let (_, body) = rest.split_once("RETURN QUERY").unwrap_or_default();
         let (body, _) = body.rsplit_once(";\nEND").unwrap_or_default();
-        let body = body.replace("{free_shard}", "{own_shard}");
-        let code = head.lines().map(|line| line.split("--").next().unwrap_or_default());
         let parameters: Vec<_> =
-            code.flat_map(tokens).filter(|token| is_parameter(token)).collect();
+            code(head).flat_map(tokens).filter(|token| is_parameter(token)).collect();
+        // Short, since the driver looks it up by its text each time.
+        let words: Vec<_> = code(body).flat_map(str::split_whitespace).collect();
+        let body = words.join(" ").replace("{free_shard}", "{own_shard}");
         let (mut sql, mut arguments) = (String::with_capacity(body.len()), Vec::new());
         for token in tokens(&body) {
             let Some(argument) = parameters.iter().position(|parameter| *parameter == token) else {
@@ -37,8 +38,13 @@ impl Statement {
                 });
             let _ = write!(sql, "${}", place + 1);
         }
-        Self { sql: names.fill_in(sql.trim()).into(), arguments }
+        Self { sql: names.fill_in(&sql).into(), arguments }
     }
+}
+
+/// Lines without their comments.
+fn code(sql: &str) -> impl Iterator<Item = &str> {
+    sql.lines().map(|line| line.split("--").next().unwrap_or_default())
 }
 
 fn is_parameter(token: &str) -> bool {
@@ -71,7 +77,9 @@ mod tests {
             BEGIN
                 PERFORM {commit_as}(p_unused);
                 RETURN QUERY
-                SELECT p_ab + x.p_a[p_b] FROM {streams} x WHERE x.id = p_ab AND x.ap_a = p_a;\nEND
+                SELECT p_ab + x.p_a[p_b]
+                FROM {streams} x -- of p_b
+                WHERE x.id = p_ab AND x.ap_a = p_a;\nEND
             $body$;";
         let names = Names::new("s", "").unwrap();
         let statement = Statement::inside(function, &names);

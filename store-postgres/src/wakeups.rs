@@ -32,19 +32,29 @@ pub(crate) struct OwnChanges {
     done: AtomicI64,
 }
 
+/// A change under way. Where it is dropped it was not made, or nobody knows: then it counts as
+/// another's.
+pub(crate) struct OwnChange<'a>(&'a OwnChanges);
+
 impl OwnChanges {
     /// A change is about to be sent.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self) -> OwnChange<'_> {
         self.begun.fetch_add(1, Ordering::SeqCst);
+        OwnChange(self)
     }
+}
 
-    /// It was made, or (`false`) it was not, or nobody knows: then it counts as another's.
-    pub(crate) fn end(&self, made: bool) {
-        if made {
-            self.done.fetch_add(1, Ordering::SeqCst);
-        } else {
-            self.begun.fetch_sub(1, Ordering::SeqCst);
-        }
+impl OwnChange<'_> {
+    /// The totals have counted it.
+    pub(crate) fn is_made(self) {
+        self.0.done.fetch_add(1, Ordering::SeqCst);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OwnChange<'_> {
+    fn drop(&mut self) {
+        self.0.begun.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

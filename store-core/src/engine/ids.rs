@@ -27,10 +27,12 @@ impl Drawn {
             fill(&mut bytes)?;
             self.0 = bytes;
         }
-        let taken = self.0.split_off(self.0.len() - count * BOTH);
-        let (pairs, _) = taken.as_chunks::<BOTH>();
+        let left = self.0.len() - count * BOTH;
+        let (pairs, _) = self.0[left..].as_chunks::<BOTH>();
         let pair = |pair: &[u8; BOTH]| (StreamKey(part(&pair[..KEY])), Tag(part(&pair[KEY..])));
-        Ok(pairs.iter().map(pair).collect())
+        let taken = pairs.iter().map(pair).collect();
+        self.0.truncate(left);
+        Ok(taken)
     }
 }
 

@@ -2,22 +2,65 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{
+    Counter, Histogram, Key, Label, Level, Metadata, counter, gauge, histogram, with_recorder,
+};
 
 use crate::error::Error;
 use crate::store::{SweepReport, Usage, Verdict};
 
-/// A batch was committed.
-pub(super) fn committed(backend: &'static str, events: usize, took: Duration) {
-    #[allow(clippy::cast_precision_loss, reason = "a batch holds far fewer than 2^52 events")]
-    histogram!("mcp_event_store_batch_events", "backend" => backend).record(events as f64);
-    histogram!("mcp_event_store_commit_seconds", "backend" => backend).record(took);
+/// What commits count. Each event does, so that names and labels are put together once and not by
+/// a macro each time; the recorder is asked anew for each commit, since it may come later.
+pub(super) struct Commits {
+    batch_events: Key,
+    commit_seconds: Key,
+    appends: Key,
+    append_seconds: Key,
 }
 
-/// An event was stored, `took` after its caller asked for it.
-pub(super) fn appended(backend: &'static str, took: Duration) {
-    counter!("mcp_event_store_appends_total", "backend" => backend).increment(1);
-    histogram!("mcp_event_store_append_seconds", "backend" => backend).record(took);
+/// Where the events of a commit are counted.
+pub(super) struct Appends {
+    appends: Counter,
+    seconds: Histogram,
+}
+
+impl Commits {
+    pub(super) fn new(backend: &'static str) -> Self {
+        let key = |name| Key::from_parts(name, vec![Label::new("backend", backend)]);
+        Self {
+            batch_events: key("mcp_event_store_batch_events"),
+            commit_seconds: key("mcp_event_store_commit_seconds"),
+            appends: key("mcp_event_store_appends_total"),
+            append_seconds: key("mcp_event_store_append_seconds"),
+        }
+    }
+
+    /// A batch was committed.
+    pub(super) fn count(&self, events: usize, took: Duration) -> Appends {
+        static METADATA: Metadata<'static> =
+            Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        with_recorder(|recorder| {
+            let histogram = |key| recorder.register_histogram(key, &METADATA);
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "a batch holds far fewer than 2^52 events"
+            )]
+            histogram(&self.batch_events).record(events as f64);
+            histogram(&self.commit_seconds).record(took);
+            Appends {
+                appends: recorder.register_counter(&self.appends, &METADATA),
+                seconds: histogram(&self.append_seconds),
+            }
+        })
+    }
+}
+
+impl Appends {
+    /// An event was stored, `took` after its caller asked for it.
+    pub(super) fn count(&self, took: Duration) {
+        self.appends.increment(1);
+        self.seconds.record(took);
+    }
 }
 
 /// Events were not stored.

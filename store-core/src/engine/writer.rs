@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 
 use super::hub::LiveEvent;
 use super::ids::Drawn;
+use super::metrics::{Appends, Commits};
 use super::position::Position;
 use super::{Shared, metrics, settle};
 use crate::backend::{Appended, Backend, Group, PendingEvent, StreamKey, Tag, event_bytes};
@@ -62,6 +63,7 @@ impl WriterHandle {
             held_back: VecDeque::new(),
             answered: None,
             drawn: Drawn::default(),
+            commits: Commits::new(shared.backend.name()),
         };
         shared.tasks.spawn(writer.run());
         Self { queue, room }
@@ -98,6 +100,7 @@ struct Writer<B> {
     /// When the last commit ended, and how many callers it answered.
     answered: Option<(Instant, usize)>,
     drawn: Drawn,
+    commits: Commits,
 }
 
 impl<B: Backend> Writer<B> {
@@ -179,9 +182,9 @@ impl<B: Backend> Writer<B> {
         let ended = Instant::now();
         let time = ended - started;
         self.shared.pace.committed(time);
-        metrics::committed(self.shared.backend.name(), events, time);
+        let appends = self.commits.count(events, time);
         for ((group, callers), result) in groups.into_iter().zip(callers).zip(outcome) {
-            self.answer(group, callers, result);
+            self.answer(group, callers, result, ended, &appends);
         }
         self.answered = Some((ended, events));
     }
@@ -193,10 +196,13 @@ impl<B: Backend> Writer<B> {
         jobs: Vec<Job>,
         drawn: Vec<(StreamKey, Tag)>,
     ) -> (Vec<Group>, Vec<Callers>) {
-        let mut index: HashMap<StreamRef, usize> = HashMap::with_capacity(jobs.len());
+        // One event needs none.
+        let mut index = (jobs.len() > 1).then(|| HashMap::with_capacity(jobs.len()));
         let (mut groups, mut callers) = (Vec::<Group>::new(), Vec::<Callers>::new());
         for (job, (key, tag)) in jobs.into_iter().zip(drawn) {
-            let at = *index.entry(job.stream.clone()).or_insert(groups.len());
+            let at = index
+                .as_mut()
+                .map_or(0, |index| *index.entry(job.stream.clone()).or_insert(groups.len()));
             if at == groups.len() {
                 let candidate_key = self.shared.backend.place_key(&job.stream, key);
                 groups.push(Group { stream: job.stream.clone(), candidate_key, events: vec![] });
@@ -269,13 +275,19 @@ impl<B: Backend> Writer<B> {
         join_all(settled).await
     }
 
-    /// Publishes a stored group, then answers its callers.
-    fn answer(&self, group: Group, callers: Callers, result: Result<Appended>) {
-        let backend = self.shared.backend.name();
+    /// Answers the callers of a group whose commit ended then, and publishes it if it is stored.
+    fn answer(
+        &self,
+        group: Group,
+        callers: Callers,
+        result: Result<Appended>,
+        ended: Instant,
+        appends: &Appends,
+    ) {
         let appended = match result {
             Ok(appended) => appended,
             Err(error) => {
-                metrics::refused(backend, callers.len(), &error);
+                metrics::refused(self.shared.backend.name(), callers.len(), &error);
                 for (caller, _) in callers {
                     let _ = caller.send(Err(error.clone()));
                 }
@@ -293,7 +305,7 @@ impl<B: Backend> Writer<B> {
                 let event = stored(&event, id.clone(), seq, &appended);
                 live.push(LiveEvent { position, event, published_at: Instant::now() });
             }
-            metrics::appended(backend, queued_at.elapsed());
+            appends.count(ended.saturating_duration_since(queued_at));
             // A caller that went away does not mind.
             let _ = caller.send(Ok(id));
         }

@@ -5,10 +5,8 @@ CREATE FUNCTION {extend_one} (
     p_tag bigint, p_retry bigint, p_message text,
     p_stream_ttl bigint, p_offset bigint, p_sync text
 )
--- As `extend` answers.
-RETURNS TABLE (
-    o_group bigint, o_code bigint, o_id bigint, o_key bytea, o_first_seq bigint,
-    o_stored_at bigint, o_epoch bigint)
+-- A row if it is stored, with what of an answer of `extend` is not known before.
+RETURNS TABLE (o_first_seq bigint, o_stored_at bigint, o_epoch bigint)
 LANGUAGE plpgsql {settings} AS $body$
 BEGIN
     PERFORM {commit_as}(p_sync);
@@ -29,7 +27,7 @@ BEGIN
         FROM (SELECT {now}(p_offset) AS now) t
         WHERE s.id = p_id AND s.key = p_key
             AND {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl, t.now)
-        RETURNING s.id, s.key, s.last_seq, s.total_bytes, s.newest_at, s.reader_epoch),
+        RETURNING s.id, s.last_seq, s.total_bytes, s.newest_at, s.reader_epoch),
     stored AS (
         INSERT INTO {events} (stream, seq, tag, stored_at, running_bytes, retry_ms, message)
         SELECT x.id, x.last_seq, p_tag, x.newest_at, x.total_bytes, p_retry, p_message
@@ -38,8 +36,7 @@ BEGIN
     counted AS (
         UPDATE {totals} t SET
             changes = t.changes + 1, events = t.events + 1, bytes = t.bytes + p_bytes
-        FROM extended x WHERE t.shard = {free_shard})
-    SELECT 1::bigint, 0::bigint, x.id, x.key, x.last_seq, x.newest_at, x.reader_epoch
-    FROM extended x;
+        WHERE t.shard = {free_shard} AND EXISTS (SELECT FROM extended))
+    SELECT x.last_seq, x.newest_at, x.reader_epoch FROM extended x;
 END
 $body$;
