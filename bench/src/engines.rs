@@ -23,6 +23,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_event_store::EventId;
 
 use crate::messages::Messages;
+use crate::report::Contender;
 
 /// A database, and a place in it that is the benchmark's own.
 #[async_trait]
@@ -74,9 +75,11 @@ pub(crate) trait Raw: Send + Sync {
     }
 
     /// Appends to a stream of the benchmark's store of that name, which is open: writes all that the
-    /// store would, and decides nothing. `None` where that is not measured.
+    /// store would, and decides what a [`Contender::Decider`] does, or nothing. `None` where that is not
+    /// measured.
     async fn writer(
         &self,
+        _who: Contender,
         _store: &str,
         _stream: StreamKey,
         _messages: Messages,

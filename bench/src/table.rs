@@ -97,9 +97,9 @@ impl Report {
         let note = "A blank is an aim that is not that store's. Appends are of the smallest messages. \
                     In brackets, behind an aim that is missed, stands what is reached by something that \
                     does less than the store has to: for appends a bare group commit with streams' rows, \
-                    for a lone one on PostgreSQL the driver alone that writes the store's own rows and \
-                    decides nothing, for growth the engine's own driver with the same or like rows, for \
-                    a whole server the store in memory.";
+                    for a lone one on PostgreSQL the least that writes the store's own rows and decides \
+                    by them, behind a queue, for growth the engine's own driver with the same or like \
+                    rows, for a whole server the store in memory.";
         grid.titled("## Aims", note)
     }
 }

@@ -155,9 +155,11 @@ mod complete {
         assert!(!store.engine.is_empty());
         let ours_and_raw = [Contender::Store, Contender::Raw];
         let with_group_commit = [Contender::Store, Contender::Raw, Contender::GroupCommit];
-        // What a lone append has to write is measured of the one store whose schema the driver can write.
-        let writer = (backend == "postgres").then_some(Contender::Writer);
-        let of_appends = with_group_commit.into_iter().chain([Contender::Keeper]).chain(writer);
+        // What a lone append has to write and to decide is measured of the one store whose schema the
+        // driver can write.
+        let writers = [Contender::Writer, Contender::Decider];
+        let writers = writers.into_iter().filter(|_| backend == "postgres");
+        let of_appends = with_group_commit.into_iter().chain([Contender::Keeper]).chain(writers);
         contenders(&of_appends.collect::<Vec<_>>(), store.appends.iter().map(append));
         contenders(&with_group_commit, store.requests.iter().map(append));
         contenders(&ours_and_raw, store.replays.iter().map(replay));

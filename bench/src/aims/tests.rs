@@ -61,15 +61,15 @@ fn postgres_is_set_against_its_best_rows_of_one_and_of_many() {
 }
 
 #[test]
-fn a_lone_append_is_set_against_the_drivers_where_that_writes_the_same_rows() {
+fn a_lone_append_is_set_against_the_least_that_decides_by_the_same_rows() {
     let mut store = made_up::store("postgres");
     let lone = |row: &&mut Append| (row.contender, row.lanes) == (Contender::Store, 1);
     store.appends.iter_mut().filter(lone).for_each(|row| row.p50_us = made_up::around(280.0));
     assert_eq!(verdict(&store, "lone appender"), "1.400 ✗ (1.125)");
     let keeper = store.appends.iter().find(|row| row.contender == Contender::Keeper);
-    let mut writer = keeper.unwrap().clone();
-    (writer.contender, writer.p50_us) = (Contender::Writer, made_up::around(260.0));
-    store.appends.push(writer);
+    let mut decider = keeper.unwrap().clone();
+    (decider.contender, decider.p50_us) = (Contender::Decider, made_up::around(260.0));
+    store.appends.push(decider);
     assert_eq!(verdict(&store, "lone appender"), "1.400 ✗ (1.300)");
 }
 

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns, unique, with_query};
 use crate::messages::Messages;
+use crate::report::Contender;
 
 /// What a keeper has to know of the rows that it inserts.
 const RETURNING: &str = "RETURNING stream, seq, stored_at AS at, running_bytes AS bytes";
@@ -183,6 +184,7 @@ impl Raw for Postgres {
 
     async fn writer(
         &self,
+        who: Contender,
         store: &str,
         stream: StreamKey,
         messages: Messages,
@@ -196,6 +198,11 @@ impl Raw for Postgres {
         let row = format!("SELECT id, last_seq, total_bytes FROM {schema}.streams WHERE key = $1");
         let row = sqlx::query(AssertSqlSafe(row)).bind(&stream[..]).fetch_one(&mut connection);
         let row = row.await?;
+        let (id, seq, bytes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if who == Contender::Decider {
+            let sql = deciding(&schema);
+            return Ok(Some(Box::new(Decider { connection, sql, id, key: stream, messages })));
+        }
         let sql = format!(
             "WITH kept AS (
                 UPDATE {schema}.streams SET
@@ -212,8 +219,7 @@ impl Raw for Postgres {
                 WHERE shard = 63)
             SELECT last_seq, newest_at, reader_epoch FROM kept"
         );
-        let (stream, seq, bytes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        Ok(Some(Box::new(Writer { connection, sql, stream, seq, bytes, messages })))
+        Ok(Some(Box::new(Writer { connection, sql, stream: id, seq, bytes, messages })))
     }
 
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
@@ -272,6 +278,53 @@ impl Connection for Inserts {
             let query = query.bind(vec![None::<i64>; rows]).bind(texts.collect::<Vec<_>>());
             query.execute(&mut self.connection).await?;
         }
+        Ok(())
+    }
+}
+
+/// Appends to a stream of the store in `schema`, if it is there and may go on: decides that by its row,
+/// and by that where it ends, what it holds, and when. No lease is wanted, and no stream expires.
+fn deciding(schema: &str) -> String {
+    format!(
+        "WITH kept AS (
+            UPDATE {schema}.streams s SET
+                last_seq = s.last_seq + 1, last_tag = 7, total_bytes = s.total_bytes + $3,
+                newest_at = greatest(s.newest_at, t.now), active_at = greatest(s.active_at, t.now),
+                large = {schema}.large(s.total_bytes + $3, s.removed_bytes), unbooked = true
+            FROM (SELECT {schema}.now(0) AS now) t
+            WHERE s.id = $1 AND s.key = $2 AND NOT s.complete AND s.expired_at IS NULL
+            RETURNING s.id, s.last_seq, s.total_bytes, s.newest_at, s.reader_epoch),
+        stored AS (
+            INSERT INTO {schema}.events (
+                stream, seq, tag, stored_at, running_bytes, retry_ms, message)
+            SELECT id, last_seq, 7, newest_at, total_bytes, NULL, $4 FROM kept),
+        counted AS (
+            UPDATE {schema}.totals SET changes = changes + 1, events = events + 1, bytes = bytes + $3
+            WHERE shard = 62 AND EXISTS (SELECT FROM kept))
+        SELECT last_seq, newest_at, reader_epoch FROM kept"
+    )
+}
+
+/// Writes the store's own tables, and decides by them.
+struct Decider {
+    connection: PgConnection,
+    sql: String,
+    id: i64,
+    key: StreamKey,
+    messages: Messages,
+}
+
+#[async_trait]
+impl Connection for Decider {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
+        ensure!(rows == 1, "what writes the store's own tables commits one event");
+        let message = self.messages.next().get().to_owned();
+        let bytes = i64::try_from(message.len())?;
+        let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
+        let query = query.bind(self.id).bind(&self.key[..]).bind(bytes).bind(message);
+        let row = query.fetch_one(&mut self.connection).await?;
+        let seq: i64 = row.try_get(0)?;
+        ensure!(seq > 1, "the stream ends at {seq}");
         Ok(())
     }
 }

@@ -53,6 +53,7 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
         Contender::Keeper,
         Contender::Naive,
         Contender::Writer,
+        Contender::Decider,
     ] {
         for row in of(rows, contender, bytes) {
             let limit = limit_of(rows, row);
@@ -83,7 +84,7 @@ fn limit_of<'a>(rows: &'a [Append], row: &'a Append) -> Option<&'a Append> {
             raw_limit(rows, row.lanes, row.message_bytes)
         }
         Contender::Raw => Some(row),
-        Contender::Naive | Contender::Writer | Contender::Memory => {
+        Contender::Naive | Contender::Writer | Contender::Decider | Contender::Memory => {
             raw_limit(rows, 1, row.message_bytes)
         }
     }
@@ -94,7 +95,11 @@ fn joined_of<'a>(rows: &'a [Append], who: Contender, row: &Append) -> Option<&'a
     let is_below = match row.contender {
         Contender::Store | Contender::Keeper => true,
         Contender::GroupCommit => who == Contender::GroupCommit,
-        Contender::Raw | Contender::Naive | Contender::Writer | Contender::Memory => false,
+        Contender::Raw
+        | Contender::Naive
+        | Contender::Writer
+        | Contender::Decider
+        | Contender::Memory => false,
     };
     joined(rows, who, row.lanes, row.message_bytes).filter(|_| is_below)
 }
@@ -124,6 +129,9 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
         Contender::Naive => format!("naive store, {}", connections()),
         Contender::Writer => {
             format!("the store's own rows by the driver alone, {}", connections())
+        }
+        Contender::Decider => {
+            format!("the least that decides by them, {}", lanes("caller", "callers"))
         }
         Contender::Memory => "store in memory".to_owned(),
     }
