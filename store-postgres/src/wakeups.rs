@@ -133,3 +133,19 @@ impl Watch {
         Ok(is_news)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_is_given_up_counts_as_anothers() {
+        let own = OwnChanges::default();
+        own.begin().is_made();
+        drop(own.begin());
+        let under_way = own.begin();
+        assert_eq!([&own.begun, &own.done].map(|count| count.load(Ordering::SeqCst)), [2, 1]);
+        drop(under_way);
+        assert_eq!([&own.begun, &own.done].map(|count| count.load(Ordering::SeqCst)), [1, 1]);
+    }
+}
