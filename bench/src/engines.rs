@@ -23,7 +23,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_event_store::EventId;
 
 use crate::messages::Messages;
-use crate::report::Contender;
 
 /// A database, and a place in it that is the benchmark's own.
 #[async_trait]
@@ -75,13 +74,13 @@ pub(crate) trait Raw: Send + Sync {
     }
 
     /// Appends to a stream of the benchmark's store of that name, which is open: writes all that the
-    /// store would, and decides what a [`Contender::Decider`] does, or nothing. `None` where that is not
+    /// store would, and decides what no store may leave to others, or nothing. `None` where that is not
     /// measured.
     async fn writer(
         &self,
-        _who: Contender,
         _store: &str,
         _stream: StreamKey,
+        _decides: bool,
         _messages: Messages,
     ) -> anyhow::Result<Option<Box<dyn Connection>>> {
         Ok(None)

@@ -108,9 +108,9 @@ pub enum Contender {
     /// tables, and answering where it is: one commit an event, with nothing in front of it. It checks
     /// and decides nothing.
     Writer,
-    /// The same behind the bare group commit's queue, which decides what no store may leave out: where
-    /// the stream ends and what it holds, by its row, whether it still is that stream and may go on, and
-    /// what time it is on the server.
+    /// The same, with a statement that decides what no store may leave to others: by the stream's row,
+    /// where it ends and what it holds, and whether it still is that stream and may go on; and what time
+    /// it is on the server.
     Decider,
     /// One commit an event, as a simple store would do it.
     Naive,

@@ -1,4 +1,4 @@
-//! Appending: one call for a batch, whose rows answer its groups by their numbers.
+//! Appending: one call for a batch, whose rows answer its groups by their numbers, or its only event.
 //!
 //! Where this instance knows the rows of all streams, or they look new, it says so; else, or where
 //! that does not hold any more, the server looks the streams up.
@@ -9,7 +9,7 @@ use mcp_event_store_core::backend::{Appended, Group, Known, StreamKey};
 use mcp_event_store_core::{Error, Result, Settings, StreamRef, Timestamp};
 use sqlx::postgres::PgRow;
 
-use crate::batch::{self, Batch, Place, Terms};
+use crate::batch::{self, Answers, Batch, Place, Terms};
 use crate::server::{Server, column};
 
 /// What appends need beside their groups.
@@ -95,16 +95,19 @@ impl Appender<'_> {
     /// Sends a batch, and answers its groups in their own order.
     async fn send(self, batch: &Batch) -> Result<Vec<Answer>> {
         let rows = self.server.append(&batch.call).await?;
-        if let Some(place) = batch.alone {
-            let answer = |row| Ok((place, stored(row, place.key, 0).map_err(unreadable)?));
-            return Ok(vec![rows.first().map(answer)]);
-        }
-        let mut answers: Vec<Answer> = batch.order.iter().map(|_| None).collect();
+        let order = match &batch.answers {
+            Answers::Alone(place) => {
+                let answer = |row| Ok((*place, stored(row, place.key, 0).map_err(unreadable)?));
+                return Ok(vec![rows.first().map(answer)]);
+            }
+            Answers::ByNumber(order) => order,
+        };
+        let mut answers: Vec<Answer> = order.iter().map(|_| None).collect();
         for row in &rows {
             // The batch is committed: a row that cannot be read must not have it sent again.
             let number: i64 = column(row, 0).map_err(unreadable)?;
             let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-            if let Some(at) = place.and_then(|place| batch.order.get(place)) {
+            if let Some(at) = place.and_then(|place| order.get(place)) {
                 let answer = answer(row, self.settings);
                 answers[*at] = Some(answer.unwrap_or_else(|error| Err(unreadable(error))));
             }

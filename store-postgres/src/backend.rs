@@ -108,7 +108,7 @@ impl PostgresBackend {
         let own = self.own_changes.begin();
         let outcome = change.await;
         if outcome.as_ref().is_ok_and(made) {
-            own.is_made();
+            own.made();
         }
         outcome
     }
@@ -136,7 +136,7 @@ impl Backend for PostgresBackend {
         match &answers {
             Ok(answers) => {
                 if answers.iter().any(Result::is_ok) {
-                    own.is_made();
+                    own.made();
                 }
                 let stored = groups.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
                 self.tell(stored.map(|(group, _)| &group.stream));

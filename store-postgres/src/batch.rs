@@ -19,12 +19,18 @@ pub(crate) struct Place {
     pub(crate) key: StreamKey,
 }
 
-/// A call for groups, and the order in which it holds them.
+/// A call for groups, and how it answers.
 pub(crate) struct Batch {
     pub(crate) call: Call,
-    pub(crate) order: Vec<usize>,
-    /// Where its only stream is, if it calls `extend_one`, which does not answer that.
-    pub(crate) alone: Option<Place>,
+    pub(crate) answers: Answers,
+}
+
+/// What the rows of an answer mean.
+pub(crate) enum Answers {
+    /// Each a group, by its number in this order.
+    ByNumber(Vec<usize>),
+    /// The only group, of the stream there: an answer of `extend_one`.
+    Alone(Place),
 }
 
 /// What else decides how a batch is appended.
@@ -87,7 +93,7 @@ pub(crate) fn append(groups: &[&Group], terms: Terms<'_>) -> Batch {
         .with(terms.settings.limits.max_streams_per_session.map(int))
         .with(terms.offset)
         .with(terms.sync);
-    Batch { call, order, alone: None }
+    Batch { call, answers: Answers::ByNumber(order) }
 }
 
 /// The call that appends `groups` if the streams are where they are known to be, or begin here.
@@ -104,7 +110,7 @@ pub(crate) fn short(
         && let Some(place) = known.get(&group.stream)
     {
         let call = extend_one(place, event, terms);
-        return Some(Batch { call, order: vec![0], alone: Some(place) });
+        return Some(Batch { call, answers: Answers::Alone(place) });
     }
     let mut places = Vec::with_capacity(groups.len());
     for group in groups {
@@ -134,7 +140,7 @@ pub(crate) fn short(
     } else {
         start(&ordered, columns, ids, keys, terms)
     };
-    Some(Batch { call, order, alone: None })
+    Some(Batch { call, answers: Answers::ByNumber(order) })
 }
 
 /// A known stream goes on by one event.

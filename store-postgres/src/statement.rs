@@ -97,6 +97,8 @@ mod tests {
             assert!(sql.starts_with("WITH extended AS ("), "{sql}");
             assert!(sql.ends_with("FROM extended x"), "{sql}");
             assert!(!tokens(&sql).any(is_parameter), "{sql}");
+            // No text in it is damaged by what makes it short: its only one is the setting's name.
+            assert_eq!(sql.matches('\'').count(), 2, "{sql}");
             assert_eq!(arguments.len(), all_but_one);
         }
     }

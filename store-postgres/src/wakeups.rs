@@ -34,6 +34,7 @@ pub(crate) struct OwnChanges {
 
 /// A change under way. Where it is dropped it was not made, or nobody knows: then it counts as
 /// another's.
+#[must_use]
 pub(crate) struct OwnChange<'a>(&'a OwnChanges);
 
 impl OwnChanges {
@@ -46,7 +47,7 @@ impl OwnChanges {
 
 impl OwnChange<'_> {
     /// The totals have counted it.
-    pub(crate) fn is_made(self) {
+    pub(crate) fn made(self) {
         self.0.done.fetch_add(1, Ordering::SeqCst);
         std::mem::forget(self);
     }
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn a_change_that_is_given_up_counts_as_anothers() {
         let own = OwnChanges::default();
-        own.begin().is_made();
+        own.begin().made();
         drop(own.begin());
         let under_way = own.begin();
         assert_eq!([&own.begun, &own.done].map(|count| count.load(Ordering::SeqCst)), [2, 1]);

@@ -1,6 +1,7 @@
 //! PostgreSQL by itself: inserts through the store's driver, into a table like the store's.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use anyhow::ensure;
 use async_trait::async_trait;
@@ -10,7 +11,6 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::{Connection, Engine, Raw, Reader, STREAMS, Scan, StreamKey, Turns, unique, with_query};
 use crate::messages::Messages;
-use crate::report::Contender;
 
 /// What a keeper has to know of the rows that it inserts.
 const RETURNING: &str = "RETURNING stream, seq, stored_at AS at, running_bytes AS bytes";
@@ -184,9 +184,9 @@ impl Raw for Postgres {
 
     async fn writer(
         &self,
-        who: Contender,
         store: &str,
         stream: StreamKey,
+        decides: bool,
         messages: Messages,
     ) -> anyhow::Result<Option<Box<dyn Connection>>> {
         let mut connection = self.connect().await?;
@@ -199,27 +199,9 @@ impl Raw for Postgres {
         let row = sqlx::query(AssertSqlSafe(row)).bind(&stream[..]).fetch_one(&mut connection);
         let row = row.await?;
         let (id, seq, bytes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        if who == Contender::Decider {
-            let sql = deciding(&schema);
-            return Ok(Some(Box::new(Decider { connection, sql, id, key: stream, messages })));
-        }
-        let sql = format!(
-            "WITH kept AS (
-                UPDATE {schema}.streams SET
-                    last_seq = $2, last_tag = 7, total_bytes = $3, newest_at = $2, active_at = $2,
-                    large = {schema}.large($3, 0), unbooked = true
-                WHERE id = $1 RETURNING last_seq, newest_at, reader_epoch),
-            stored AS (
-                INSERT INTO {schema}.events (
-                    stream, seq, tag, stored_at, running_bytes, retry_ms, message)
-                SELECT $1, $2, 7, $2, $3, NULL, $5 FROM kept),
-            counted AS (
-                UPDATE {schema}.totals SET
-                    changes = changes + 1, events = events + 1, bytes = bytes + $4
-                WHERE shard = 63)
-            SELECT last_seq, newest_at, reader_epoch FROM kept"
-        );
-        Ok(Some(Box::new(Writer { connection, sql, stream: id, seq, bytes, messages })))
+        let sql = writing(&schema, decides);
+        let key = decides.then_some(stream);
+        Ok(Some(Box::new(Writer { connection, sql, id, key, seq, bytes, messages })))
     }
 
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
@@ -282,58 +264,52 @@ impl Connection for Inserts {
     }
 }
 
-/// Appends to a stream of the store in `schema`, if it is there and may go on: decides that by its row,
-/// and by that where it ends, what it holds, and when. No lease is wanted, and no stream expires.
-fn deciding(schema: &str) -> String {
-    format!(
-        "WITH kept AS (
-            UPDATE {schema}.streams s SET
-                last_seq = s.last_seq + 1, last_tag = 7, total_bytes = s.total_bytes + $3,
+/// The statement that appends a message of so many bytes to a stream by its number, in the tables of
+/// the store in `schema`. It is told where that ends; or, if it decides, by which key it is the right
+/// one, and asks its row. Then no lease is wanted, and no stream expires.
+fn writing(schema: &str, decides: bool) -> Arc<str> {
+    let (update, happened) = if decides {
+        let update = format!(
+            "last_seq = s.last_seq + 1, total_bytes = s.total_bytes + $2,
                 newest_at = greatest(s.newest_at, t.now), active_at = greatest(s.active_at, t.now),
-                large = {schema}.large(s.total_bytes + $3, s.removed_bytes), unbooked = true
+                large = {schema}.large(s.total_bytes + $2, s.removed_bytes)
             FROM (SELECT {schema}.now(0) AS now) t
-            WHERE s.id = $1 AND s.key = $2 AND NOT s.complete AND s.expired_at IS NULL
+            WHERE s.id = $1 AND s.key = $4 AND NOT s.complete AND s.expired_at IS NULL"
+        );
+        (update, "AND EXISTS (SELECT FROM kept)")
+    } else {
+        let update = format!(
+            "last_seq = $4, total_bytes = $5, newest_at = $4, active_at = $4,
+                large = {schema}.large($5, 0)
+            WHERE s.id = $1"
+        );
+        (update, "")
+    };
+    let sql = format!(
+        "WITH kept AS (
+            UPDATE {schema}.streams s SET last_tag = 7, unbooked = true, {update}
             RETURNING s.id, s.last_seq, s.total_bytes, s.newest_at, s.reader_epoch),
         stored AS (
             INSERT INTO {schema}.events (
                 stream, seq, tag, stored_at, running_bytes, retry_ms, message)
-            SELECT id, last_seq, 7, newest_at, total_bytes, NULL, $4 FROM kept),
+            SELECT id, last_seq, 7, newest_at, total_bytes, NULL, $3 FROM kept),
         counted AS (
-            UPDATE {schema}.totals SET changes = changes + 1, events = events + 1, bytes = bytes + $3
-            WHERE shard = 62 AND EXISTS (SELECT FROM kept))
+            UPDATE {schema}.totals SET changes = changes + 1, events = events + 1, bytes = bytes + $2
+            WHERE shard = 63 {happened})
         SELECT last_seq, newest_at, reader_epoch FROM kept"
-    )
-}
-
-/// Writes the store's own tables, and decides by them.
-struct Decider {
-    connection: PgConnection,
-    sql: String,
-    id: i64,
-    key: StreamKey,
-    messages: Messages,
-}
-
-#[async_trait]
-impl Connection for Decider {
-    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
-        ensure!(rows == 1, "what writes the store's own tables commits one event");
-        let message = self.messages.next().get().to_owned();
-        let bytes = i64::try_from(message.len())?;
-        let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
-        let query = query.bind(self.id).bind(&self.key[..]).bind(bytes).bind(message);
-        let row = query.fetch_one(&mut self.connection).await?;
-        let seq: i64 = row.try_get(0)?;
-        ensure!(seq > 1, "the stream ends at {seq}");
-        Ok(())
-    }
+    );
+    // As short as the store's, since the driver looks it up by its text.
+    sql.split_whitespace().collect::<Vec<_>>().join(" ").into()
 }
 
 /// Writes the store's own tables.
 struct Writer {
     connection: PgConnection,
-    sql: String,
-    stream: i64,
+    sql: Arc<str>,
+    /// The stream's number.
+    id: i64,
+    /// The stream's key, if the statement decides by its row.
+    key: Option<StreamKey>,
     /// Where the stream ends.
     seq: i64,
     bytes: i64,
@@ -348,8 +324,12 @@ impl Connection for Writer {
         let bytes = i64::try_from(message.len())?;
         (self.seq, self.bytes) = (self.seq + 1, self.bytes + bytes);
         let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
-        let query = query.bind(self.stream).bind(self.seq).bind(self.bytes);
-        let row = query.bind(bytes).bind(message).fetch_one(&mut self.connection).await?;
+        let query = query.bind(self.id).bind(bytes).bind(message);
+        let query = match &self.key {
+            Some(key) => query.bind(&key[..]),
+            None => query.bind(self.seq).bind(self.bytes),
+        };
+        let row = query.fetch_one(&mut self.connection).await?;
         let seq: i64 = row.try_get(0)?;
         ensure!(seq == self.seq, "the stream ends at {seq}");
         Ok(())

@@ -60,7 +60,7 @@ pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
                 let lanes = raw_lanes(raw, *connections, 1, &messages).await?;
                 entrants.push(Entrant::new(Contender::Naive, 1, *bytes, lanes));
             }
-            entrants.extend(writers(raw, &store, &messages, *bytes, &mut workers).await?);
+            entrants.extend(writers(raw, &store, &messages, *bytes).await?);
         }
         let (rounds, round) = (bench.effort.rounds, bench.effort.round);
         let steps = entrants.len() * (rounds + 1);
@@ -154,19 +154,16 @@ async fn writers(
     store: &Store,
     messages: &Messages,
     bytes: usize,
-    workers: &mut JoinSet<()>,
 ) -> anyhow::Result<Vec<Entrant>> {
     let mut entrants = Vec::new();
-    for (who, session) in [(Contender::Writer, "writer"), (Contender::Decider, "decider")] {
-        let stream = ours::stream(&format!("session-{session}-{bytes}"), "request/1")?;
+    for (who, decides) in [(Contender::Writer, false), (Contender::Decider, true)] {
+        let stream = ours::stream(&format!("session-writer-{bytes}"), &format!("{who:?}"))?;
         let first = store.events().store_event(&stream, NewEvent::priming(None)).await?;
-        let writer = raw.writer(who, APPENDS, stream_key(&first)?, messages.clone()).await?;
-        let Some(connection) = writer else { break };
-        let lanes: Vec<Box<dyn Lane>> = match who {
-            Contender::Decider => group_commit::callers(vec![connection], 1, workers),
-            _ => vec![Box::new(Batches { connection, rows: 1 })],
-        };
-        entrants.push(Entrant::new(who, 1, bytes, lanes));
+        let writer = raw.writer(APPENDS, stream_key(&first)?, decides, messages.clone()).await?;
+        entrants.extend(writer.map(|connection| {
+            let lane = Box::new(Batches { connection, rows: 1 });
+            Entrant::new(who, 1, bytes, vec![lane])
+        }));
     }
     Ok(entrants)
 }

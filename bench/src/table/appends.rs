@@ -131,7 +131,7 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
             format!("the store's own rows by the driver alone, {}", connections())
         }
         Contender::Decider => {
-            format!("the least that decides by them, {}", lanes("caller", "callers"))
+            format!("the store's own rows by a statement that decides, {}", connections())
         }
         Contender::Memory => "store in memory".to_owned(),
     }

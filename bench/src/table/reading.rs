@@ -195,7 +195,7 @@ fn who(contender: Contender, raw: &str) -> String {
         Contender::Keeper => "bare group commit with streams' rows".to_owned(),
         Contender::Naive => "naive store".to_owned(),
         Contender::Writer => "the store's own rows by the driver alone".to_owned(),
-        Contender::Decider => "the least that decides by them".to_owned(),
+        Contender::Decider => "the store's own rows by a statement that decides".to_owned(),
         Contender::Memory => "store in memory".to_owned(),
     }
 }

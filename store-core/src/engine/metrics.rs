@@ -9,8 +9,8 @@ use metrics::{
 use crate::error::Error;
 use crate::store::{SweepReport, Usage, Verdict};
 
-/// What commits count. Each event does, so that names and labels are put together once and not by
-/// a macro each time; the recorder is asked anew for each commit, since it may come later.
+/// What commits count, for themselves and for their events. Names and labels are put together once,
+/// where a macro would do so each time; but each commit asks for the recorder, which may come later.
 pub(super) struct Commits {
     batch_events: Key,
     commit_seconds: Key,

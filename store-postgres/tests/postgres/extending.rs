@@ -132,11 +132,19 @@ async fn an_event_alone_is_stored_as_one_beside_others() {
         (event(), ttl + Duration::from_secs(90)),
         (event(), Duration::ZERO),
     ];
-    backend.append(&all(&priming()), &settings()).await.unwrap();
+    for answer in backend.append(&all(&priming()), &settings()).await.unwrap() {
+        assert_eq!(backend.take_over(&answer.unwrap().key).await.unwrap(), Some(1));
+    }
     for (at, (event, later)) in steps.iter().enumerate() {
         clock.advance(*later);
         let [one, two, three] = all(event);
         let first = backend.append(&[one], &settings()).await.unwrap().swap_remove(0).unwrap();
+        let meta = backend.find(&alone).await.unwrap().unwrap().meta;
+        assert_eq!(
+            (first.key, first.stored_at, first.reader_epoch),
+            (meta.key, meta.newest_at, meta.reader_epoch),
+            "step {at}"
+        );
         let others = backend.append(&[two, three], &settings()).await.unwrap();
         assert_eq!(seqs(&others), [first.first_seq; 2], "step {at}");
         let rows = scope.rows(scope.sql(
@@ -281,6 +289,32 @@ async fn what_others_did_to_known_streams_is_seen() {
     one.close().await.unwrap();
     other.close().await.unwrap();
     scope.tear_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_did_is_seen_by_an_event_alone() {
+    for notify in [true, false] {
+        let mut scope = Scope::shared().await;
+        scope.options.notify = notify;
+        let clock = Clock::system();
+        let backends = [scope.backend(&clock).await.unwrap(), scope.backend(&clock).await.unwrap()];
+        let [one, other] = &backends;
+        let [ended, anew] = ["ended", "made anew"].map(|name| stream("s", name));
+        append(one, &[&ended, &anew]).await;
+        assert_eq!(seqs(&append(one, &[&ended]).await), [2]);
+        other.append(&[group(&ended, vec![end()])], &settings()).await.unwrap();
+        other.delete_stream(&anew).await.unwrap();
+        assert!(matches!(append(one, &[&ended]).await[0], Err(Error::StreamComplete)));
+        compare(&scope).await;
+        assert_eq!(seqs(&append(one, &[&anew]).await), [1]);
+        other.delete_session(&anew.session.clone().unwrap()).await.unwrap();
+        assert!(matches!(append(one, &[&anew]).await[0], Err(Error::SessionDeleted)));
+        compare_booked(&scope, one).await;
+        for backend in &backends {
+            backend.close().await.unwrap();
+        }
+        scope.tear_down().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
