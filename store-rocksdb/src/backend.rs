@@ -26,6 +26,10 @@ use crate::readers::Readers;
 use crate::worker::Worker;
 use crate::{append, connect, leases, read, sessions, sweep};
 
+/// A page of what is not in memory is read on another thread. To get there and back takes as long as
+/// to read 256 events.
+pub(crate) const LATER_PAGES: PageLimit = PageLimit { events: 1024, bytes: 1024 * 1024 };
+
 /// Streams in a RocksDB directory.
 ///
 /// One process at a time has the directory open, and in it one backend.
@@ -112,6 +116,10 @@ impl Backend for RocksBackend {
         let (key, clock) = (*key, self.clock.clone());
         let read = move |tables: &Tables| read::read(tables, &key, after, limit, || clock.now());
         self.readers.read(read).await
+    }
+
+    fn later_pages(&self) -> PageLimit {
+        LATER_PAGES
     }
 
     async fn renew(

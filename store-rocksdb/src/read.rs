@@ -3,6 +3,7 @@
 use mcp_event_store_core::backend::{Found, Page, PageEvent, PageLimit, StreamKey, StreamMeta};
 use mcp_event_store_core::{Error, Result, StreamRef, Timestamp};
 
+use crate::backend::LATER_PAGES;
 use crate::database::{Cache, Rows, Tables};
 use crate::error::damaged;
 use crate::rows::{event_key, unpack_event};
@@ -68,7 +69,7 @@ fn page(
         bytes_before = anchor.running_bytes;
         page.anchor_tag = Some(anchor.tag);
     }
-    let expected = most.min(PageLimit::PAGE.events);
+    let expected = most.min(LATER_PAGES.events);
     page.events.reserve(usize::try_from(expected).unwrap_or_default());
     while let Some(event) = events.next()? {
         let fits = event.running_bytes.saturating_sub(bytes_before) <= limit.bytes;

@@ -80,6 +80,7 @@ mod tests {
 
     use super::*;
     use crate::append::append;
+    use crate::backend::LATER_PAGES;
     use crate::batch::{Batch, Totals};
     use crate::config::RocksOptions;
     use crate::connect::connect;
@@ -119,6 +120,19 @@ mod tests {
         assert!(is_not_in_memory(&in_memory().unwrap_err()));
         assert_eq!(readers.read(|tables| page(tables, 0)).await.unwrap(), 3);
         assert_eq!(in_memory().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn later_pages_of_a_long_stream_are_larger() {
+        let folder = tempfile::tempdir().unwrap();
+        let readers = stored(folder.path(), 2000);
+        for (limit, events) in [(PageLimit::PAGE, 256), (LATER_PAGES, 1024)] {
+            let read =
+                move |tables: &Tables| read::read(tables, &key(0), 256, limit, || Timestamp(0));
+            let page = readers.read(read).await.unwrap().unwrap();
+            let seqs: Vec<_> = page.events.iter().map(|event| event.seq).collect();
+            assert_eq!(seqs, (257..257 + events).collect::<Vec<_>>());
+        }
     }
 
     #[tokio::test]

@@ -74,6 +74,11 @@ pub trait Backend: Send + Sync + 'static {
     /// Events of a stream after `after`, at least one if there is one, then up to `limit`.
     async fn read(&self, key: &StreamKey, after: u64, limit: PageLimit) -> Result<Option<Page>>;
 
+    /// How much of a long stream is read at a time, after its first page.
+    fn later_pages(&self) -> PageLimit {
+        PageLimit::PAGE
+    }
+
     /// Applies [`StreamMeta::plan_renew`].
     async fn renew(
         &self,

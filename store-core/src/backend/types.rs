@@ -203,7 +203,8 @@ pub enum Wakeup {
 }
 
 impl PageLimit {
-    /// What the engine reads at a time: 256 events or 256 KiB, whichever comes first.
+    /// What the engine reads at a time, unless a backend says otherwise: 256 events or 256 KiB, whichever
+    /// comes first.
     pub const PAGE: Self = Self { events: 256, bytes: 256 * 1024 };
 
     /// One event.

@@ -16,7 +16,7 @@ use super::hub::{LiveEvent, Subscription, Taken};
 use super::position::Position;
 use super::replay::{self, Standing};
 use super::{Shared, metrics};
-use crate::backend::{Backend, Page, PageEvent, PageLimit, StreamKey, Tag};
+use crate::backend::{Backend, Page, PageEvent, StreamKey, Tag};
 use crate::error::{Error, Result};
 use crate::event::StoredEvent;
 use crate::id::StreamRef;
@@ -349,8 +349,9 @@ impl<B: Backend> Follower<B> {
 
     async fn read(&self, cursor: Cursor) -> Result<Page> {
         let shared = self.shared.clone();
-        let read =
-            async move { shared.backend.read(&cursor.key, cursor.seq, PageLimit::PAGE).await };
+        let read = async move {
+            shared.backend.read(&cursor.key, cursor.seq, shared.backend.later_pages()).await
+        };
         self.unattended(read).await?.ok_or(Error::UnknownEvent)
     }
 
