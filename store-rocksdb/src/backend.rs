@@ -26,8 +26,8 @@ use crate::readers::Readers;
 use crate::worker::Worker;
 use crate::{append, connect, leases, read, sessions, sweep};
 
-/// A page of what is not in memory is read on another thread. To get there and back takes as long as
-/// to read 256 events.
+/// What is not in memory is read on another thread. To get there and back takes as long as to read 256
+/// events, so that a page is larger there.
 pub(crate) const LATER_PAGES: PageLimit = PageLimit { events: 1024, bytes: 1024 * 1024 };
 
 /// Streams in a RocksDB directory.
@@ -114,8 +114,15 @@ impl Backend for RocksBackend {
 
     async fn read(&self, key: &StreamKey, after: u64, limit: PageLimit) -> Result<Option<Page>> {
         let (key, clock) = (*key, self.clock.clone());
-        let read = move |tables: &Tables| read::read(tables, &key, after, limit, || clock.now());
-        self.readers.read(read).await
+        let read = move |tables: &Tables, limit: PageLimit| {
+            read::read(tables, &key, after, limit, || clock.now())
+        };
+        let PageLimit { events, bytes } = PageLimit::PAGE;
+        let little = PageLimit { events: limit.events.min(events), bytes: limit.bytes.min(bytes) };
+        if let Some(page) = self.readers.read_at_once(|tables| read(tables, little)).await? {
+            return Ok(page);
+        }
+        self.readers.run(move |database| read(database, limit)).await
     }
 
     fn later_pages(&self) -> PageLimit {

@@ -57,11 +57,14 @@ fn page(
     }
     // What is read again is the end of a stream, to which readers come back one after the other, and
     // the single events among which its oldest is looked for.
-    let is_end = meta.last_seq - after <= PageLimit::PAGE.events;
+    let before_end = (meta.last_seq - after).saturating_sub(PageLimit::PAGE.events);
+    let is_end = before_end == 0;
     let cache = if is_end || limit == PageLimit::ONE { Cache::Fill } else { Cache::Pass };
     // The anchor, if it is kept, is read with the events that follow it.
     let (from, first) = (after.max(meta.first_seq), (after + 1).max(meta.first_seq));
     let most = (meta.last_seq + 1 - first).min(limit.events.max(1));
+    // A larger page leaves the end to one of its own.
+    let most = most.min(before_end.max(PageLimit::PAGE.events));
     let mut events = Events::of(tables, &meta.key, from, first + most - 1, cache)?;
     let mut bytes_before = meta.removed_bytes;
     if after >= meta.first_seq {

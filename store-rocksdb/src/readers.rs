@@ -32,16 +32,25 @@ impl Readers {
     /// be little.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        read: impl Fn(&Tables) -> Result<T> + Send + 'static,
+        read: impl Fn(&Tables) -> Result<T> + Send + Sync + 'static,
     ) -> Result<T> {
+        match self.read_at_once(&read).await? {
+            Some(answer) => Ok(answer),
+            None => self.run(move |database| read(database)).await,
+        }
+    }
+
+    /// Reads at once; `None` if not all of it is in memory. What is read has to be little.
+    pub(crate) async fn read_at_once<T>(
+        &self,
+        read: impl FnOnce(&Tables) -> Result<T> + Send,
+    ) -> Result<Option<T>> {
         let turn = self.turns.acquire().await.map_err(|_| Error::Closed)?;
         let answer = read(&self.database()?.in_memory);
         drop(turn);
         match answer {
-            Err(error) if is_not_in_memory(&error) => {
-                self.run(move |database| read(database)).await
-            }
-            answer => answer,
+            Err(error) if is_not_in_memory(&error) => Ok(None),
+            answer => answer.map(Some),
         }
     }
 
@@ -123,15 +132,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn later_pages_of_a_long_stream_are_larger() {
+    async fn later_pages_of_a_long_stream_are_larger_and_stop_before_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let readers = stored(folder.path(), 2000);
-        for (limit, events) in [(PageLimit::PAGE, 256), (LATER_PAGES, 1024)] {
+        for (limit, after, events) in [
+            (PageLimit::PAGE, 256, 256),
+            (LATER_PAGES, 256, 1024),
+            (LATER_PAGES, 720, 1024),
+            (LATER_PAGES, 721, 1023),
+            (LATER_PAGES, 1400, 344),
+            (LATER_PAGES, 1500, 256),
+            (LATER_PAGES, 1744, 256),
+            (LATER_PAGES, 1999, 1),
+        ] {
             let read =
-                move |tables: &Tables| read::read(tables, &key(0), 256, limit, || Timestamp(0));
+                move |tables: &Tables| read::read(tables, &key(0), after, limit, || Timestamp(0));
             let page = readers.read(read).await.unwrap().unwrap();
             let seqs: Vec<_> = page.events.iter().map(|event| event.seq).collect();
-            assert_eq!(seqs, (257..257 + events).collect::<Vec<_>>());
+            assert_eq!(seqs, (after + 1..=after + events).collect::<Vec<_>>(), "after {after}");
         }
     }
 

@@ -74,7 +74,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Events of a stream after `after`, at least one if there is one, then up to `limit`.
     async fn read(&self, key: &StreamKey, after: u64, limit: PageLimit) -> Result<Option<Page>>;
 
-    /// How much of a long stream is read at a time, after its first page.
+    /// How much of a stream is read at a time, once a replay's first page has told how it stands.
     fn later_pages(&self) -> PageLimit {
         PageLimit::PAGE
     }

@@ -34,7 +34,7 @@ pub(crate) async fn p1_replay_gives_exactly_what_follows_the_event(ctx: &Ctx) ->
 }
 
 pub(crate) async fn p1_long_and_large_streams_replay_whole(ctx: &Ctx) -> Outcome {
-    const LONG: usize = 1100;
+    const LONG: usize = 2600;
     let store = ctx.open().await?;
     let long = stream("s", "long");
     let mut appended = Vec::new();
@@ -51,7 +51,7 @@ pub(crate) async fn p1_long_and_large_streams_replay_whole(ctx: &Ctx) -> Outcome
     }
     let read = store.read(&long).await?;
     same("the length of a long stream", &LONG, &read.len())?;
-    for anchor in [1, 2, 255, 256, 257, 511, 512, 513, 768, 1024, LONG - 1] {
+    for anchor in [1, 2, 255, 256, 257, 511, 512, 513, 768, 1024, 1280, 1281, LONG - 1] {
         let replay = store.replay(&long, &read[anchor - 1].id).await?;
         same(format!("what follows event {anchor}"), &ids(&read[anchor..]), &ids(&replay))?;
     }
