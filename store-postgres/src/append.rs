@@ -97,8 +97,8 @@ impl Appender<'_> {
         let rows = self.server.append(&batch.call).await?;
         let order = match &batch.answers {
             Answers::Alone(place) => {
-                let answer = |row| Ok((*place, stored(row, place.key, 0).map_err(unreadable)?));
-                return Ok(vec![rows.first().map(answer)]);
+                let alone = |row| Ok((*place, stored(row, place.key, 0).map_err(unreadable)?));
+                return Ok(vec![rows.first().map(alone)]);
             }
             Answers::ByNumber(order) => order,
         };

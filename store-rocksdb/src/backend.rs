@@ -26,10 +26,6 @@ use crate::readers::Readers;
 use crate::worker::Worker;
 use crate::{append, connect, leases, read, sessions, sweep};
 
-/// What is not in memory is read on another thread. To get there and back takes as long as to read 256
-/// events, so that a page is larger there.
-pub(crate) const LATER_PAGES: PageLimit = PageLimit { events: 1024, bytes: 1024 * 1024 };
-
 /// Streams in a RocksDB directory.
 ///
 /// One process at a time has the directory open, and in it one backend.
@@ -126,7 +122,7 @@ impl Backend for RocksBackend {
     }
 
     fn later_pages(&self) -> PageLimit {
-        LATER_PAGES
+        read::LATER_PAGES
     }
 
     async fn renew(

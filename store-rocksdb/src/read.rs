@@ -3,11 +3,14 @@
 use mcp_event_store_core::backend::{Found, Page, PageEvent, PageLimit, StreamKey, StreamMeta};
 use mcp_event_store_core::{Error, Result, StreamRef, Timestamp};
 
-use crate::backend::LATER_PAGES;
 use crate::database::{Cache, Rows, Tables};
 use crate::error::damaged;
 use crate::rows::{event_key, unpack_event};
 use crate::schema::Table;
+
+/// What is not in memory is read on another thread. To get there and back takes as long as to read 256
+/// events, so that a page is larger there.
+pub(crate) const LATER_PAGES: PageLimit = PageLimit { events: 1024, bytes: 1024 * 1024 };
 
 /// A stream by its name.
 pub(crate) fn find(tables: &Tables, stream: &StreamRef, now: Timestamp) -> Result<Option<Found>> {

@@ -89,11 +89,10 @@ mod tests {
 
     use super::*;
     use crate::append::append;
-    use crate::backend::LATER_PAGES;
     use crate::batch::{Batch, Totals};
     use crate::config::RocksOptions;
     use crate::connect::connect;
-    use crate::read;
+    use crate::read::{self, LATER_PAGES};
     use crate::work::{group, key};
 
     /// Opens a store in `folder`, of a stream of `events` events that are in a file, with nothing in
