@@ -74,13 +74,22 @@ pub(crate) trait Raw: Send + Sync {
     }
 
     /// Appends to a stream of the benchmark's store of that name, which is open: writes all that the
-    /// store would, and decides what no store may leave to others, or nothing. `None` where that is not
-    /// measured.
+    /// store would, and decides nothing. `None` where that is not measured.
     async fn writer(
         &self,
         _store: &str,
         _stream: StreamKey,
-        _decides: bool,
+        _messages: Messages,
+    ) -> anyhow::Result<Option<Box<dyn Connection>>> {
+        Ok(None)
+    }
+
+    /// The same to `streams` by turns, of which a commit has room for one event each; and decides what
+    /// no store may leave to others. `None` where that is not measured.
+    async fn decider(
+        &self,
+        _store: &str,
+        _streams: &[StreamKey],
         _messages: Messages,
     ) -> anyhow::Result<Option<Box<dyn Connection>>> {
         Ok(None)

@@ -110,7 +110,7 @@ pub enum Contender {
     Writer,
     /// The same, with a statement that decides what no store may leave to others: by the stream's row,
     /// where it ends and what it holds, and whether it still is that stream and may go on; and what time
-    /// it is on the server.
+    /// it is on the server. Several callers wait for it as for a bare group commit.
     Decider,
     /// One commit an event, as a simple store would do it.
     Naive,

@@ -22,7 +22,8 @@ store's, each of whom waits for a row of its own, and connections that commit wh
 streams' rows also keeps, in the same commit, where each event's stream ends. The naive store commits \
 each event by itself. The store's own rows by the driver alone are what an event costs in the \
 store's own tables where nothing is in front of them and nothing is decided; by a statement that \
-decides, where it is asked of the stream's row where the event comes, and whether it may. Contenders \
+decides, where it is asked of the stream's row where the event comes, and whether it may, for one \
+caller with nothing in front of it, and for more of them behind a bare group commit's queue. Contenders \
 took turns in one run, so read the ratios: the figures are those of one machine. A figure is the \
 median of the rounds; the lowest and the highest round stand in brackets. What was not measured is a \
 dash.\n\n";
@@ -99,9 +100,9 @@ impl Report {
         let note = "A blank is an aim that is not that store's. Appends are of the smallest messages. \
                     In brackets, behind an aim that is missed, stands what is reached by something that \
                     does less than the store has to: for appends a bare group commit with streams' rows, \
-                    for a lone one on PostgreSQL the driver alone that writes the store's own rows, by a \
-                    statement that decides, for growth the engine's own driver with the same or like \
-                    rows, for a whole server the store in memory.";
+                    on PostgreSQL one of the store's own rows by a statement that decides, and for a \
+                    lone append the driver alone with such a statement, for growth the engine's own \
+                    driver with the same or like rows, for a whole server the store in memory.";
         grid.titled("## Aims", note)
     }
 }

@@ -93,27 +93,65 @@ impl Appender<'_> {
     }
 
     /// Sends a batch, and answers its groups in their own order.
-    async fn send(self, batch: &Batch) -> Result<Vec<Answer>> {
+    async fn send(self, batch: &Batch<'_>) -> Result<Vec<Answer>> {
         let rows = self.server.append(&batch.call).await?;
-        let order = match &batch.answers {
+        // The batch is committed: an answer that cannot be read must not have it sent again.
+        match &batch.answers {
             Answers::Alone(place) => {
                 let alone = |row| Ok((*place, stored(row, place.key, 0).map_err(unreadable)?));
-                return Ok(vec![rows.first().map(alone)]);
+                Ok(vec![rows.first().map(alone)])
             }
-            Answers::ByNumber(order) => order,
-        };
-        let mut answers: Vec<Answer> = order.iter().map(|_| None).collect();
-        for row in &rows {
-            // The batch is committed: a row that cannot be read must not have it sent again.
-            let number: i64 = column(row, 0).map_err(unreadable)?;
-            let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-            if let Some(at) = place.and_then(|place| order.get(place)) {
-                let answer = answer(row, self.settings);
-                answers[*at] = Some(answer.unwrap_or_else(|error| Err(unreadable(error))));
+            Answers::Together(order, places) => {
+                together(rows.first(), order, places).map_err(unreadable)
             }
+            Answers::Each(order) => each(&rows, order, self.settings),
         }
-        Ok(answers)
     }
+}
+
+/// The answers in `rows`, each a group by its number in `order`.
+fn each(rows: &[PgRow], order: &[usize], settings: &Settings) -> Result<Vec<Answer>> {
+    let mut answers: Vec<Answer> = order.iter().map(|_| None).collect();
+    for row in rows {
+        let number = column(row, 0).map_err(unreadable)?;
+        if let Some(at) = numbered(order, number) {
+            let answer = answer(row, settings);
+            answers[*at] = Some(answer.unwrap_or_else(|error| Err(unreadable(error))));
+        }
+    }
+    Ok(answers)
+}
+
+/// The answers in the columns of `row`, of groups by their numbers in `order`, whose streams are at
+/// `places`.
+fn together(row: Option<&PgRow>, order: &[usize], places: &[Place]) -> Result<Vec<Answer>> {
+    let mut answers: Vec<Answer> = order.iter().map(|_| None).collect();
+    let Some(row) = row else { return Ok(answers) };
+    // NULL if nothing is stored.
+    let ints = |at| column::<Option<Vec<i64>>>(row, at).map(Option::unwrap_or_default);
+    let (numbers, first_seqs, stored_at, epochs) = (ints(0_usize)?, ints(1)?, ints(2)?, ints(3)?);
+    if [first_seqs.len(), stored_at.len(), epochs.len()] != [numbers.len(); 3] {
+        let message = "PostgreSQL answered in columns of several lengths".into();
+        return Err(Error::Corrupt { message, cause: None });
+    }
+    let stored = first_seqs.into_iter().zip(stored_at).zip(epochs);
+    for (number, ((first_seq, stored_at), reader_epoch)) in numbers.into_iter().zip(stored) {
+        if let (Some(at), Some(place)) = (numbered(order, number), numbered(places, number)) {
+            let appended = Appended {
+                key: place.key,
+                first_seq: first_seq.cast_unsigned(),
+                stored_at: Timestamp(stored_at),
+                reader_epoch: reader_epoch.cast_unsigned(),
+            };
+            answers[*at] = Some(Ok((*place, appended)));
+        }
+    }
+    Ok(answers)
+}
+
+/// Of `all`, what has that number.
+fn numbered<T>(all: &[T], number: i64) -> Option<&T> {
+    usize::try_from(number).ok().and_then(|number| all.get(number.checked_sub(1)?))
 }
 
 /// What the callers are told; `otherwise` of a group without an answer.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mcp_event_store_core::backend::{Group, Known, PendingEvent, StreamKey};
-use mcp_event_store_core::{Lease, STREAM_OVERHEAD_BYTES, Settings, StreamRef};
+use mcp_event_store_core::{Lease, RawJson, STREAM_OVERHEAD_BYTES, Settings, StreamRef};
 
 use crate::call::Call;
 use crate::rows::{int, millis, session_text, tag_to_int};
@@ -20,15 +20,18 @@ pub(crate) struct Place {
 }
 
 /// A call for groups, and how it answers.
-pub(crate) struct Batch {
-    pub(crate) call: Call,
+pub(crate) struct Batch<'a> {
+    pub(crate) call: Call<'a>,
     pub(crate) answers: Answers,
 }
 
 /// What the rows of an answer mean.
 pub(crate) enum Answers {
     /// Each a group, by its number in this order.
-    ByNumber(Vec<usize>),
+    Each(Vec<usize>),
+    /// One row of columns: an answer of `extend`. Groups by their numbers in this order, and where
+    /// their streams are.
+    Together(Vec<usize>, Vec<Place>),
     /// The only group, of the stream there: an answer of `extend_one`.
     Alone(Place),
 }
@@ -48,36 +51,37 @@ pub(crate) struct Terms<'a> {
 
 /// Groups and events as columns.
 #[derive(Default)]
-struct Columns {
+struct Columns<'a> {
     first: Vec<i64>,
     count: Vec<i64>,
     bytes: Vec<i64>,
     last_tag: Vec<i64>,
     completes: Vec<bool>,
-    owner: Vec<Option<String>>,
+    owner: Vec<Option<&'a str>>,
     ttl: Vec<Option<i64>>,
     running: Vec<i64>,
     tag: Vec<i64>,
+    /// Empty if no event has any.
     retry: Vec<Option<i64>>,
-    message: Vec<Option<String>>,
+    message: Vec<Option<&'a str>>,
 }
 
 /// Leases that several owners want of one stream, as columns.
 #[derive(Default)]
-struct Contested {
+struct Contested<'a> {
     group: Vec<i64>,
-    owner: Vec<String>,
+    owner: Vec<&'a str>,
     ttl: Vec<i64>,
 }
 
 /// The call that appends `groups`, whatever has to become of their streams.
-pub(crate) fn append(groups: &[&Group], terms: Terms<'_>) -> Batch {
+pub(crate) fn append<'a>(groups: &[&'a Group], terms: Terms<'a>) -> Batch<'a> {
     let mut order: Vec<_> = (0..groups.len()).collect();
     // As `append` inserts new streams.
     order.sort_unstable_by_key(|at| name_of(groups[*at]));
     let ordered = || order.iter().map(|at| groups[*at]);
     let (sessions, names) = names(ordered());
-    let keys: Vec<_> = ordered().map(|group| group.candidate_key.0.to_vec()).collect();
+    let keys: Vec<_> = ordered().map(|group| group.candidate_key).collect();
     let (columns, contested) = columns(ordered());
     let bytes: i64 = columns.bytes.iter().sum();
     let retention = &terms.settings.retention;
@@ -93,17 +97,17 @@ pub(crate) fn append(groups: &[&Group], terms: Terms<'_>) -> Batch {
         .with(terms.settings.limits.max_streams_per_session.map(int))
         .with(terms.offset)
         .with(terms.sync);
-    Batch { call, answers: Answers::ByNumber(order) }
+    Batch { call, answers: Answers::Each(order) }
 }
 
 /// The call that appends `groups` if the streams are where they are known to be, or begin here.
 /// `None` if one of them is not known and does not look like a stream's beginning, or if several
 /// owners want its lease.
-pub(crate) fn short(
-    groups: &[&Group],
+pub(crate) fn short<'a>(
+    groups: &[&'a Group],
     known: &Known<StreamRef, Place>,
-    terms: Terms<'_>,
-) -> Option<Batch> {
+    terms: Terms<'a>,
+) -> Option<Batch<'a>> {
     if let [group] = groups
         && let [event] = &group.events[..]
         && !completes(group)
@@ -131,26 +135,25 @@ pub(crate) fn short(
     if !contested.group.is_empty() {
         return None;
     }
-    let ids: Vec<_> = order.iter().filter_map(|at| places[*at]).map(|place| place.id).collect();
-    let key = |at: &usize| places[*at].map_or(groups[*at].candidate_key, |place| place.key);
-    let keys: Vec<_> = order.iter().map(|at| key(at).0.to_vec()).collect();
-    let only_goes_on = ids.len() == ordered.len() && !ordered.iter().any(|group| completes(group));
-    let call = if only_goes_on {
-        extend(columns, ids, keys, terms)
-    } else {
-        start(&ordered, columns, ids, keys, terms)
-    };
-    Some(Batch { call, answers: Answers::ByNumber(order) })
+    let there: Vec<_> = order.iter().filter_map(|at| places[*at]).collect();
+    let only_goes_on =
+        there.len() == ordered.len() && !ordered.iter().any(|group| completes(group));
+    if only_goes_on {
+        let call = extend(columns, &there, terms);
+        return Some(Batch { call, answers: Answers::Together(order, there) });
+    }
+    let call = start(&ordered, columns, &there, terms);
+    Some(Batch { call, answers: Answers::Each(order) })
 }
 
 /// A known stream goes on by one event.
-fn extend_one(place: Place, event: &PendingEvent, terms: Terms<'_>) -> Call {
+fn extend_one<'a>(place: Place, event: &'a PendingEvent, terms: Terms<'a>) -> Call<'a> {
     let lease = event.lease.as_ref();
     Call::new("extend_one")
         .with(place.id)
-        .with(place.key.0.to_vec())
+        .with(place.key)
         .with(int(event.bytes()))
-        .with(lease.map(|lease| lease.owner.to_string()))
+        .with(lease.map(|lease| &*lease.owner))
         .with(lease.map(|lease| millis(lease.ttl)))
         .with(tag_to_int(event.tag))
         .with(event.retry_ms.map(int))
@@ -162,10 +165,11 @@ fn extend_one(place: Place, event: &PendingEvent, terms: Terms<'_>) -> Call {
 }
 
 /// Known streams go on.
-fn extend(columns: Columns, ids: Vec<i64>, keys: Vec<Vec<u8>>, terms: Terms<'_>) -> Call {
-    let numbers: Vec<i64> = (1..).take(ids.len()).collect();
+fn extend<'a>(columns: Columns<'a>, places: &[Place], terms: Terms<'a>) -> Call<'a> {
+    let numbers: Vec<i64> = (1..).take(places.len()).collect();
+    let keys: Vec<_> = places.iter().map(|place| place.key).collect();
     columns
-        .arguments(Call::new("extend").with(numbers).with(ids).with(keys))
+        .arguments(Call::new("extend").with(numbers).with(ids(places)).with(keys))
         .with(terms.settings.retention.stream_ttl.map(millis))
         .with(terms.offset)
         .with(terms.sync)
@@ -173,26 +177,28 @@ fn extend(columns: Columns, ids: Vec<i64>, keys: Vec<Vec<u8>>, terms: Terms<'_>)
         .inside(terms.extend)
 }
 
-/// Known streams go on or end, and those behind them begin.
-fn start(
-    groups: &[&Group],
-    columns: Columns,
-    ids: Vec<i64>,
-    keys: Vec<Vec<u8>>,
-    terms: Terms<'_>,
-) -> Call {
-    let new = &groups[ids.len()..];
+/// The streams of the first groups, which are at `known`, go on or end, and the others begin.
+fn start<'a>(
+    groups: &[&'a Group],
+    columns: Columns<'a>,
+    known: &[Place],
+    terms: Terms<'a>,
+) -> Call<'a> {
+    let new = &groups[known.len()..];
+    let keys =
+        known.iter().map(|place| place.key).chain(new.iter().map(|group| group.candidate_key));
+    let keys: Vec<_> = keys.collect();
     let (sessions, names) = names(new.iter().copied());
     let events_bytes: i64 = columns.bytes.iter().sum();
     let streams_bytes: i64 = new.iter().map(|group| own_bytes(group)).sum();
     let shares = shares(groups, new);
     let share = |of: fn(&Share) -> i64| shares.values().map(of).collect::<Vec<_>>();
     let call = Call::new("start")
-        .with(shares.keys().map(|session| (*session).to_owned()).collect::<Vec<_>>())
+        .with(shares.keys().copied().collect::<Vec<_>>())
         .with(share(|share| share.streams))
         .with(share(|share| share.bytes))
         .with(share(|share| share.streams - share.ends))
-        .with(ids)
+        .with(ids(known))
         .with(sessions)
         .with(names)
         .with(keys);
@@ -203,6 +209,10 @@ fn start(
         .with(terms.settings.retention.stream_ttl.map(millis))
         .with(terms.offset)
         .with(terms.sync)
+}
+
+fn ids(places: &[Place]) -> Vec<i64> {
+    places.iter().map(|place| place.id).collect()
 }
 
 /// What a session gets.
@@ -252,31 +262,36 @@ pub(crate) fn completes(group: &Group) -> bool {
     group.events.last().is_some_and(|event| event.completes_stream)
 }
 
-fn text_of(event: &PendingEvent) -> Option<String> {
-    event.message.as_ref().map(|message| message.get().to_owned())
+fn text_of(event: &PendingEvent) -> Option<&str> {
+    event.message.as_ref().map(RawJson::get)
 }
 
 fn name_of(group: &Group) -> (&str, &str) {
     (session_text(group.stream.session.as_ref()), group.stream.stream.as_str())
 }
 
-fn names<'a>(groups: impl Iterator<Item = &'a Group>) -> (Vec<String>, Vec<String>) {
-    groups.map(name_of).map(|(session, name)| (session.to_owned(), name.to_owned())).unzip()
+fn names<'a>(groups: impl Iterator<Item = &'a Group>) -> (Vec<&'a str>, Vec<&'a str>) {
+    groups.map(name_of).unzip()
 }
 
-fn columns<'a>(groups: impl Iterator<Item = &'a Group>) -> (Columns, Contested) {
+fn columns<'a>(groups: impl Iterator<Item = &'a Group>) -> (Columns<'a>, Contested<'a>) {
     let (mut columns, mut contested) = (Columns::default(), Contested::default());
     for (number, group) in (1..).zip(groups) {
         columns.push(group);
         let mut wishes = wishes(group);
         let only = if wishes.len() == 1 { wishes.pop() } else { None };
-        columns.owner.push(only.map(|lease| lease.owner.to_string()));
+        columns.owner.push(only.map(|lease| &*lease.owner));
         columns.ttl.push(only.map(|lease| millis(lease.ttl)));
         for lease in wishes {
             contested.group.push(number);
-            contested.owner.push(lease.owner.to_string());
+            contested.owner.push(&lease.owner);
             contested.ttl.push(millis(lease.ttl));
         }
+    }
+    // PostgreSQL looks for each element of a column from its beginning, if there is a NULL in it. What
+    // is beyond its end is NULL at once.
+    if columns.retry.iter().all(Option::is_none) {
+        columns.retry.clear();
     }
     (columns, contested)
 }
@@ -294,9 +309,9 @@ fn wishes(group: &Group) -> Vec<&Lease> {
     wishes
 }
 
-impl Columns {
+impl<'a> Columns<'a> {
     /// All of `group` but its lease.
-    fn push(&mut self, group: &Group) {
+    fn push(&mut self, group: &'a Group) {
         self.first.push(self.tag.len().cast_signed() as i64 + 1);
         self.count.push(group.events.len().cast_signed() as i64);
         let mut running = 0;
@@ -312,7 +327,7 @@ impl Columns {
         self.completes.push(completes(group));
     }
 
-    fn arguments(self, call: Call) -> Call {
+    fn arguments(self, call: Call<'a>) -> Call<'a> {
         call.with(self.first)
             .with(self.count)
             .with(self.bytes)

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use mcp_event_store_core::backend::StreamKey;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
@@ -19,22 +20,22 @@ use crate::statement::Statement;
 
 /// An argument of a function.
 #[derive(Clone, Debug)]
-pub(crate) enum Argument {
+pub(crate) enum Argument<'a> {
     Integer(Option<i64>),
-    Text(Option<String>),
-    Bytes(Vec<u8>),
+    Text(Option<&'a str>),
+    Key(StreamKey),
     Integers(Vec<Option<i64>>),
-    Texts(Vec<Option<String>>),
-    BytesList(Vec<Vec<u8>>),
+    Texts(Vec<Option<&'a str>>),
+    Keys(Vec<StreamKey>),
     Flag(bool),
     Flags(Vec<bool>),
 }
 
 /// A function and its arguments.
 #[derive(Clone, Debug)]
-pub(crate) struct Call {
+pub(crate) struct Call<'a> {
     function: &'static str,
-    arguments: Vec<Argument>,
+    arguments: Vec<Argument<'a>>,
     /// What stands in the function, where that may be sent instead.
     inside: Option<Arc<Statement>>,
 }
@@ -48,7 +49,7 @@ pub(crate) enum Style {
     Simple,
 }
 
-impl Call {
+impl<'a> Call<'a> {
     pub(crate) fn new(function: &'static str) -> Self {
         /// No function has more.
         const MOST: usize = 24;
@@ -61,7 +62,7 @@ impl Call {
         self
     }
 
-    pub(crate) fn with(mut self, argument: impl Into<Argument>) -> Self {
+    pub(crate) fn with(mut self, argument: impl Into<Argument<'a>>) -> Self {
         self.arguments.push(argument.into());
         self
     }
@@ -121,7 +122,7 @@ type Bound<'q> = Query<'q, Postgres, PgArguments>;
 
 fn bind<'q>(
     sql: impl SqlSafeStr,
-    mut arguments: impl Iterator<Item = &'q Argument> + Clone,
+    mut arguments: impl Iterator<Item = &'q Argument<'q>> + Clone,
 ) -> sqlx::Result<Bound<'q>> {
     let mut bound = PgArguments::default();
     let (count, bytes) = arguments
@@ -132,15 +133,15 @@ fn bind<'q>(
     Ok(sqlx::query_with(sql, bound))
 }
 
-impl Argument {
+impl Argument<'_> {
     fn add_to(&self, bound: &mut PgArguments) -> std::result::Result<(), BoxDynError> {
         match self {
             Self::Integer(integer) => bound.add(integer),
             Self::Text(text) => bound.add(text),
-            Self::Bytes(bytes) => bound.add(bytes),
+            Self::Key(key) => bound.add(key.0),
             Self::Integers(integers) => bound.add(integers),
             Self::Texts(texts) => bound.add(texts),
-            Self::BytesList(list) => bound.add(list),
+            Self::Keys(keys) => bound.add(keys.iter().map(|key| key.0).collect::<Vec<_>>()),
             Self::Flag(flag) => bound.add(flag),
             Self::Flags(flags) => bound.add(flags),
         }
@@ -151,19 +152,16 @@ impl Argument {
         /// A length and a number, and what arrays begin with.
         const EACH: usize = 12;
         const ARRAY: usize = 32;
-        let sum = |lengths: &mut dyn Iterator<Item = usize>| {
-            ARRAY + lengths.map(|length| EACH + length).sum::<usize>()
-        };
+        const KEY: usize = EACH + size_of::<StreamKey>();
+        let text = |text: &Option<&str>| EACH + text.map_or(0, str::len);
         match self {
             Self::Integer(_) | Self::Flag(_) => EACH,
-            Self::Text(text) => EACH + text.as_ref().map_or(0, String::len),
-            Self::Bytes(bytes) => EACH + bytes.len(),
+            Self::Text(one) => text(one),
+            Self::Key(_) => KEY,
             Self::Integers(integers) => ARRAY + EACH * integers.len(),
             Self::Flags(flags) => ARRAY + EACH * flags.len(),
-            Self::Texts(texts) => {
-                sum(&mut texts.iter().map(|text| text.as_ref().map_or(0, String::len)))
-            }
-            Self::BytesList(list) => sum(&mut list.iter().map(Vec::len)),
+            Self::Texts(texts) => ARRAY + texts.iter().map(text).sum::<usize>(),
+            Self::Keys(keys) => ARRAY + KEY * keys.len(),
         }
     }
 
@@ -174,22 +172,20 @@ impl Argument {
                 sql.push_str("::bigint");
             }
             Self::Text(text) => {
-                write_optional_text(sql, text.as_deref());
+                write_optional_text(sql, *text);
                 sql.push_str("::text");
             }
-            Self::Bytes(bytes) => {
-                write_bytes(sql, bytes);
+            Self::Key(key) => {
+                write_key(sql, key);
                 sql.push_str("::bytea");
             }
             Self::Integers(all) => {
                 write_array(sql, "bigint", all, |sql, one| write_integer(sql, *one));
             }
             Self::Texts(all) => {
-                write_array(sql, "text", all, |sql, one| write_optional_text(sql, one.as_deref()));
+                write_array(sql, "text", all, |sql, one| write_optional_text(sql, *one));
             }
-            Self::BytesList(all) => {
-                write_array(sql, "bytea", all, |sql, one| write_bytes(sql, one));
-            }
+            Self::Keys(all) => write_array(sql, "bytea", all, write_key),
             Self::Flag(flag) => _ = write!(sql, "{flag}"),
             Self::Flags(all) => write_array(sql, "boolean", all, |sql, one| {
                 let _ = write!(sql, "{one}");
@@ -236,9 +232,9 @@ fn write_text(sql: &mut String, text: &str) {
     sql.push('\'');
 }
 
-fn write_bytes(sql: &mut String, bytes: &[u8]) {
+fn write_key(sql: &mut String, key: &StreamKey) {
     sql.push_str("E'\\\\x");
-    for byte in bytes {
+    for byte in key.0 {
         let _ = write!(sql, "{byte:02x}");
     }
     sql.push('\'');
@@ -246,7 +242,7 @@ fn write_bytes(sql: &mut String, bytes: &[u8]) {
 
 macro_rules! from {
     ($($type:ty => |$value:ident| $argument:expr;)*) => {
-        $(impl From<$type> for Argument {
+        $(impl<'a> From<$type> for Argument<'a> {
             fn from($value: $type) -> Self {
                 $argument
             }
@@ -257,14 +253,14 @@ macro_rules! from {
 from! {
     i64 => |integer| Self::Integer(Some(integer));
     Option<i64> => |integer| Self::Integer(integer);
-    &str => |text| Self::Text(Some(text.to_owned()));
-    Option<String> => |text| Self::Text(text);
-    Vec<u8> => |bytes| Self::Bytes(bytes);
+    &'a str => |text| Self::Text(Some(text));
+    Option<&'a str> => |text| Self::Text(text);
+    StreamKey => |key| Self::Key(key);
     Vec<i64> => |integers| Self::Integers(integers.into_iter().map(Some).collect());
     Vec<Option<i64>> => |integers| Self::Integers(integers);
-    Vec<String> => |texts| Self::Texts(texts.into_iter().map(Some).collect());
-    Vec<Option<String>> => |texts| Self::Texts(texts);
-    Vec<Vec<u8>> => |list| Self::BytesList(list);
+    Vec<&'a str> => |texts| Self::Texts(texts.into_iter().map(Some).collect());
+    Vec<Option<&'a str>> => |texts| Self::Texts(texts);
+    Vec<StreamKey> => |keys| Self::Keys(keys);
     bool => |flag| Self::Flag(flag);
     Vec<bool> => |flags| Self::Flags(flags);
 }
@@ -278,14 +274,17 @@ mod tests {
         let names = Names::new("s", "").unwrap();
         let call = Call::new("find")
             .with("it's \\' \u{e9}")
-            .with(vec![Some("a'; DROP".to_owned()), None])
+            .with(vec![Some("a'; DROP"), None])
             .with(-5)
             .with(None::<i64>)
-            .with(None::<String>)
-            .with(vec![0_u8, 255]);
+            .with(None::<&str>)
+            .with(StreamKey([0xf0; 16]));
         assert_eq!(
             call.to_literal_statement(&names),
-            r#"SELECT * FROM "s"."find"(E'it''s \\'' é'::text,ARRAY[E'a''; DROP',NULL]::text[],('-5')::bigint,NULL::bigint,NULL::text,E'\\x00ff'::bytea)"#
+            format!(
+                r#"SELECT * FROM "s"."find"(E'it''s \\'' é'::text,ARRAY[E'a''; DROP',NULL]::text[],('-5')::bigint,NULL::bigint,NULL::text,E'\\x{}'::bytea)"#,
+                "f0".repeat(16)
+            )
         );
         assert_eq!(call.to_statement(&names), r#"SELECT * FROM "s"."find"($1,$2,$3,$4,$5,$6)"#);
     }

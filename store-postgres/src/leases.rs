@@ -42,7 +42,7 @@ pub(crate) async fn take_over(
     server: &Server,
     key: &StreamKey,
 ) -> Result<Option<(u64, StreamRef)>> {
-    let call = Call::new("take_over").with(key.0.to_vec()).with(server.sync());
+    let call = Call::new("take_over").with(*key).with(server.sync());
     let rows = server.ask(&call).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let stream = stream_ref(column(row, 1)?, column(row, 2)?)?;

@@ -31,7 +31,7 @@ pub(crate) async fn read(
     limit: PageLimit,
 ) -> Result<Option<Page>> {
     let call = Call::new(if server.has_own_settings() { "page" } else { "read" })
-        .with(key.0.to_vec())
+        .with(*key)
         .with(int(after))
         .with(int(limit.events))
         .with(int(limit.bytes))

@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// Sends an append. It is not sent again after a lost connection, since it may have been done.
-    pub(crate) async fn append(&self, call: &Call) -> Result<Vec<PgRow>> {
+    pub(crate) async fn append(&self, call: &Call<'_>) -> Result<Vec<PgRow>> {
         let mut attempt = 0;
         loop {
             // Until here nothing was sent, and an error says `Unavailable`.
@@ -100,14 +100,14 @@ impl Server {
 
     /// Sends a call that may be done twice: reads, and writes of which the second finds nothing
     /// left to do. A deletion that is sent again may so report less than both have deleted.
-    pub(crate) async fn ask(&self, call: &Call) -> Result<Vec<PgRow>> {
+    pub(crate) async fn ask(&self, call: &Call<'_>) -> Result<Vec<PgRow>> {
         self.ask_each(call, identity).await
     }
 
     /// [`ask`](Self::ask), and `take` of each row while the server makes the next.
     pub(crate) async fn ask_each<T>(
         &self,
-        call: &Call,
+        call: &Call<'_>,
         take: impl Fn(PgRow) -> T,
     ) -> Result<Vec<T>> {
         let mut attempt = 0;
@@ -127,7 +127,7 @@ impl Server {
     }
 
     /// [`ask`](Self::ask), for one row.
-    pub(crate) async fn ask_one(&self, call: &Call) -> Result<PgRow> {
+    pub(crate) async fn ask_one(&self, call: &Call<'_>) -> Result<PgRow> {
         let mut rows = self.ask(call).await?;
         rows.pop().ok_or_else(|| Error::Backend {
             message: "PostgreSQL gave no answer: do the store's functions belong to this version?"
@@ -140,7 +140,7 @@ impl Server {
         &self,
         mut lent: Lent<'_>,
         pool: &Pool,
-        call: &Call,
+        call: &Call<'_>,
         take: impl Fn(PgRow) -> T,
     ) -> sqlx::Result<Vec<T>> {
         let sent = call.send(lent.connection(), &self.names, self.style, take);

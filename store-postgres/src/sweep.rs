@@ -144,7 +144,7 @@ pub(crate) async fn remove(
     Ok((taken, streams))
 }
 
-fn removal(removals: &[Removal]) -> Call {
+fn removal(removals: &[Removal]) -> Call<'static> {
     let mut what = Vec::with_capacity(removals.len());
     let (mut through, mut at, mut last_seq, mut active_at) = (vec![], vec![], vec![], vec![]);
     for removal in removals {
@@ -153,13 +153,13 @@ fn removal(removals: &[Removal]) -> Call {
             Remove::Whole { at, unchanged } => ("whole", None, Some(at.0), Some(unchanged)),
             Remove::Tombstone { unchanged } => ("tombstone", None, None, Some(unchanged)),
         };
-        what.push(word.to_owned());
+        what.push(word);
         through.push(of_prefix);
         at.push(of_whole);
         last_seq.push(version.map(|version| int(version.last_seq)));
         active_at.push(version.map(|version| version.active_at.0));
     }
-    let keys: Vec<_> = removals.iter().map(|removal| removal.key.0.to_vec()).collect();
+    let keys: Vec<_> = removals.iter().map(|removal| removal.key).collect();
     Call::new("remove").with(keys).with(what).with(through).with(at).with(last_seq).with(active_at)
 }
 

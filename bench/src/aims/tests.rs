@@ -55,9 +55,21 @@ fn each_backend_has_its_own_bounds() {
 
 #[test]
 fn postgres_is_set_against_its_best_rows_of_one_and_of_many() {
-    let store = made_up::store("postgres");
-    assert_eq!(verdict(&store, "one insert"), "5.33 ✓");
-    assert_eq!(verdict(&store, "many rows"), "0.640 ✓");
+    let mut store = made_up::store("postgres");
+    assert_eq!(verdict(&store, "64 appenders: × the best rate of one"), "5.33 ✓");
+    assert_eq!(verdict(&store, "64 appenders: of the best raw rate of many"), "0.640 ✓");
+    assert_eq!(verdict(&store, "1,024 appenders: of the best raw rate of many"), "0.960 ✓");
+    let busy = |row: &&mut Append| (row.contender, row.lanes) == (Contender::Store, 1024);
+    store.appends.iter_mut().filter(busy).for_each(|row| row.rate = made_up::around(20_000.0));
+    assert_eq!(verdict(&store, "1,024 appenders: of the best raw rate of many"), "0.400 ✗");
+    // Of as many callers, and not of a lone one.
+    for (lanes, rate) in [(1, 1000.0), (1024, 30_000.0)] {
+        let rate = made_up::around(rate);
+        let mut row = store.appends[0].clone();
+        (row.contender, row.lanes, row.rate) = (Contender::Decider, lanes, rate);
+        store.appends.push(row);
+    }
+    assert_eq!(verdict(&store, "1,024 appenders: of the best raw rate of many"), "0.400 ✗ (0.600)");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::ensure;
 use async_trait::async_trait;
@@ -22,6 +23,8 @@ pub(super) struct Postgres {
     prefix: String,
     description: String,
     turns: Turns,
+    /// How many connections to a store's own tables there were.
+    at_the_store: AtomicU64,
 }
 
 impl Postgres {
@@ -37,6 +40,7 @@ impl Postgres {
             prefix,
             description: String::new(),
             turns: Turns::shared(),
+            at_the_store: AtomicU64::new(0),
         };
         let probe = mcp_event_store::open(&engine.store_url("probe")).await?;
         probe.maintenance().close().await?;
@@ -98,6 +102,19 @@ impl Postgres {
              $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])"
         );
         Ok(Inserts { connection, one, many, turns, messages })
+    }
+
+    /// A connection such as the store's, and a row of the totals that no other one of the run has.
+    async fn at_the_store(&self) -> anyhow::Result<(PgConnection, u64)> {
+        /// The store's own two take the first of them.
+        const TOTALS: std::ops::Range<u64> = 32..64;
+        let mut connection = self.connect().await?;
+        // As the store's connections, whose tables may have no statistics yet.
+        let planner = "SET enable_seqscan = off; SET jit = off;
+            SET plan_cache_mode = force_generic_plan";
+        sqlx::raw_sql(planner).execute(&mut connection).await?;
+        let turn = self.at_the_store.fetch_add(1, Ordering::Relaxed);
+        Ok((connection, TOTALS.start + turn % (TOTALS.end - TOTALS.start)))
     }
 
     async fn schemas(&self, connection: &mut PgConnection) -> anyhow::Result<Vec<String>> {
@@ -186,22 +203,32 @@ impl Raw for Postgres {
         &self,
         store: &str,
         stream: StreamKey,
-        decides: bool,
         messages: Messages,
     ) -> anyhow::Result<Option<Box<dyn Connection>>> {
-        let mut connection = self.connect().await?;
-        // As the store's connections, whose tables may have no statistics yet.
-        let planner = "SET enable_seqscan = off; SET jit = off;
-            SET plan_cache_mode = force_generic_plan";
-        sqlx::raw_sql(planner).execute(&mut connection).await?;
+        let (mut connection, totals) = self.at_the_store().await?;
         let schema = self.schema(store);
         let row = format!("SELECT id, last_seq, total_bytes FROM {schema}.streams WHERE key = $1");
         let row = sqlx::query(AssertSqlSafe(row)).bind(&stream[..]).fetch_one(&mut connection);
         let row = row.await?;
         let (id, seq, bytes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let sql = writing(&schema, decides);
-        let key = decides.then_some(stream);
-        Ok(Some(Box::new(Writer { connection, sql, id, key, seq, bytes, messages })))
+        let sql = writing(&schema, totals);
+        Ok(Some(Box::new(Writer { connection, sql, id, seq, bytes, messages })))
+    }
+
+    async fn decider(
+        &self,
+        store: &str,
+        streams: &[StreamKey],
+        messages: Messages,
+    ) -> anyhow::Result<Option<Box<dyn Connection>>> {
+        let (mut connection, totals) = self.at_the_store().await?;
+        let schema = self.schema(store);
+        let rows = format!("SELECT id, key FROM {schema}.streams WHERE key = ANY ($1) ORDER BY id");
+        let keys: Vec<_> = streams.iter().map(|key| &key[..]).collect();
+        let rows = sqlx::query_as(AssertSqlSafe(rows)).bind(keys).fetch_all(&mut connection);
+        let streams: Vec<(i64, Vec<u8>)> = rows.await?;
+        let (one, many) = (deciding(&schema, totals), deciding_many(&schema, totals));
+        Ok(Some(Box::new(Decider { connection, one, many, streams, next: 0, messages })))
     }
 
     async fn stream(&self, events: u64, messages: Messages) -> anyhow::Result<Box<dyn Scan>> {
@@ -265,51 +292,77 @@ impl Connection for Inserts {
 }
 
 /// The statement that appends a message of so many bytes to a stream by its number, in the tables of
-/// the store in `schema`. It is told where that ends; or, if it decides, by which key it is the right
-/// one, and asks its row. Then no lease is wanted, and no stream expires.
-fn writing(schema: &str, decides: bool) -> Arc<str> {
-    let (update, happened) = if decides {
-        let update = format!(
-            "last_seq = s.last_seq + 1, total_bytes = s.total_bytes + $2,
-                newest_at = greatest(s.newest_at, t.now), active_at = greatest(s.active_at, t.now),
-                large = {schema}.large(s.total_bytes + $2, s.removed_bytes)
-            FROM (SELECT {schema}.now(0) AS now) t
-            WHERE s.id = $1 AND s.key = $4 AND NOT s.complete AND s.expired_at IS NULL"
-        );
-        (update, "AND EXISTS (SELECT FROM kept)")
-    } else {
-        let update = format!(
-            "last_seq = $4, total_bytes = $5, newest_at = $4, active_at = $4,
-                large = {schema}.large($5, 0)
-            WHERE s.id = $1"
-        );
-        (update, "")
-    };
+/// the store in `schema`, and is told where that ends. It counts in the row `totals` of the sums.
+fn writing(schema: &str, totals: u64) -> Arc<str> {
+    let kept = format!(
+        "UPDATE {schema}.streams SET last_seq = $4, last_tag = 7, total_bytes = $5, newest_at = $4,
+            active_at = $4, large = {schema}.large($5, 0), unbooked = true
+        WHERE id = $1
+        RETURNING id, last_seq, total_bytes, newest_at, reader_epoch"
+    );
+    let counted = "SELECT 1 AS events, $2 AS bytes";
+    storing(schema, totals, [&kept, "$3", counted, LAST])
+}
+
+/// The same, which is told the stream's key, and decides.
+fn deciding(schema: &str, totals: u64) -> Arc<str> {
+    let kept = decided(schema, ["$1", "$4", "$2", "", ""]);
+    let counted = "SELECT 1 AS events, $2 AS bytes WHERE EXISTS (SELECT FROM kept)";
+    storing(schema, totals, [&kept, "$3", counted, LAST])
+}
+
+/// The same for several streams, in columns.
+fn deciding_many(schema: &str, totals: u64) -> Arc<str> {
+    let from = "CROSS JOIN unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[])
+        AS w (id, bytes, message, key)";
+    let kept = decided(schema, ["w.id", "w.key", "w.bytes", from, ", w.message, w.bytes"]);
+    let counted = "SELECT count(*) AS events, sum(bytes)::bigint AS bytes FROM kept";
+    let answer =
+        "array_agg(id), array_agg(last_seq), array_agg(newest_at), array_agg(reader_epoch)";
+    storing(schema, totals, [&kept, "message", counted, answer])
+}
+
+/// What is asked of the row of a stream: where its next event comes, whether it is the right one, by
+/// its key, and may go on. No lease is wanted, and no stream expires.
+fn decided(schema: &str, [id, key, bytes, from, returning]: [&str; 5]) -> String {
+    format!(
+        "UPDATE {schema}.streams s SET last_seq = s.last_seq + 1, last_tag = 7,
+            total_bytes = s.total_bytes + {bytes}, newest_at = greatest(s.newest_at, t.now),
+            active_at = greatest(s.active_at, t.now), unbooked = true,
+            large = {schema}.large(s.total_bytes + {bytes}, s.removed_bytes)
+        FROM (SELECT {schema}.now(0) AS now) t {from}
+        WHERE s.id = {id} AND s.key = {key} AND NOT s.complete AND s.expired_at IS NULL
+        RETURNING s.id, s.last_seq, s.total_bytes, s.newest_at, s.reader_epoch {returning}"
+    )
+}
+
+/// What is answered of one event.
+const LAST: &str = "last_seq, newest_at, reader_epoch";
+
+/// Stores an event for each stream whose row is `kept`.
+fn storing(schema: &str, totals: u64, [kept, message, counted, answer]: [&str; 4]) -> Arc<str> {
     let sql = format!(
-        "WITH kept AS (
-            UPDATE {schema}.streams s SET last_tag = 7, unbooked = true, {update}
-            RETURNING s.id, s.last_seq, s.total_bytes, s.newest_at, s.reader_epoch),
+        "WITH kept AS ({kept}),
         stored AS (
             INSERT INTO {schema}.events (
                 stream, seq, tag, stored_at, running_bytes, retry_ms, message)
-            SELECT id, last_seq, 7, newest_at, total_bytes, NULL, $3 FROM kept),
+            SELECT id, last_seq, 7, newest_at, total_bytes, NULL, {message} FROM kept),
         counted AS (
-            UPDATE {schema}.totals SET changes = changes + 1, events = events + 1, bytes = bytes + $2
-            WHERE shard = 63 {happened})
-        SELECT last_seq, newest_at, reader_epoch FROM kept"
+            UPDATE {schema}.totals t SET
+                changes = changes + 1, events = t.events + c.events, bytes = t.bytes + c.bytes
+            FROM ({counted}) c WHERE t.shard = {totals} AND c.events > 0)
+        SELECT {answer} FROM kept"
     );
     // As short as the store's, since the driver looks it up by its text.
     sql.split_whitespace().collect::<Vec<_>>().join(" ").into()
 }
 
-/// Writes the store's own tables.
+/// Writes the store's own tables, one event a commit.
 struct Writer {
     connection: PgConnection,
     sql: Arc<str>,
     /// The stream's number.
     id: i64,
-    /// The stream's key, if the statement decides by its row.
-    key: Option<StreamKey>,
     /// Where the stream ends.
     seq: i64,
     bytes: i64,
@@ -319,19 +372,52 @@ struct Writer {
 #[async_trait]
 impl Connection for Writer {
     async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
-        ensure!(rows == 1, "what writes the store's own tables commits one event");
+        ensure!(rows == 1, "what is told where a stream ends commits one event");
         let message = self.messages.next().get().to_owned();
         let bytes = i64::try_from(message.len())?;
         (self.seq, self.bytes) = (self.seq + 1, self.bytes + bytes);
-        let query = sqlx::query(AssertSqlSafe(self.sql.clone()));
-        let query = query.bind(self.id).bind(bytes).bind(message);
-        let query = match &self.key {
-            Some(key) => query.bind(&key[..]),
-            None => query.bind(self.seq).bind(self.bytes),
-        };
+        let query = sqlx::query(AssertSqlSafe(self.sql.clone())).bind(self.id).bind(bytes);
+        let query = query.bind(message).bind(self.seq).bind(self.bytes);
         let row = query.fetch_one(&mut self.connection).await?;
         let seq: i64 = row.try_get(0)?;
         ensure!(seq == self.seq, "the stream ends at {seq}");
+        Ok(())
+    }
+}
+
+/// Writes the store's own tables by statements that decide.
+struct Decider {
+    connection: PgConnection,
+    one: Arc<str>,
+    many: Arc<str>,
+    /// Numbers and keys.
+    streams: Vec<(i64, Vec<u8>)>,
+    /// Whose turn it is.
+    next: usize,
+    messages: Messages,
+}
+
+#[async_trait]
+impl Connection for Decider {
+    async fn commit(&mut self, rows: usize) -> anyhow::Result<()> {
+        ensure!(rows <= self.streams.len(), "a commit has one event of a stream");
+        let turns = self.streams.iter().cycle().skip(self.next).take(rows);
+        let (ids, keys): (Vec<_>, Vec<_>) = turns.map(|(id, key)| (*id, &key[..])).unzip();
+        self.next = (self.next + rows) % self.streams.len();
+        let texts: Vec<_> = (0..rows).map(|_| self.messages.next().get().to_owned()).collect();
+        let bytes: Vec<_> = texts.iter().map(|text| text.len().cast_signed() as i64).collect();
+        if let ([id], [key], [text], [bytes]) = (&ids[..], &keys[..], &texts[..], &bytes[..]) {
+            let query = sqlx::query(AssertSqlSafe(self.one.clone()));
+            let query = query.bind(id).bind(bytes).bind(text).bind(key);
+            query.fetch_one(&mut self.connection).await?;
+        } else {
+            let query = sqlx::query(AssertSqlSafe(self.many.clone()));
+            let query = query.bind(ids).bind(bytes).bind(texts).bind(keys);
+            let row = query.fetch_one(&mut self.connection).await?;
+            let stored: Option<Vec<i64>> = row.try_get(0)?;
+            let stored = stored.map_or(0, |ids| ids.len());
+            ensure!(stored == rows, "{stored} of {rows} events were stored");
+        }
         Ok(())
     }
 }

@@ -2,11 +2,12 @@
 
 use anyhow::ensure;
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use mcp_event_store::{NewEvent, Store};
 use tokio::task::JoinSet;
 
 use super::Bench;
-use crate::engines::{Connection, Raw, stream_key};
+use crate::engines::{Connection, Raw, StreamKey, stream_key};
 use crate::group_commit;
 use crate::messages::Messages;
 use crate::ours::{self, Appends, Requests};
@@ -50,17 +51,17 @@ pub(crate) async fn appends(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
             for rows in BATCHES {
                 entrants.push(best_raw(bench, raw, rows, &messages, *bytes).await?);
             }
-            let callers = bench.effort.appenders;
+            let callers = || bench.effort.appenders.iter().copied();
             for who in JOINED {
                 let workers = &mut workers;
-                let joined = group_commits(bench, raw, who, callers, &messages, *bytes, workers);
+                let joined = group_commits(bench, raw, who, callers(), &messages, *bytes, workers);
                 entrants.extend(joined.await?);
             }
             for connections in raw.naive_connections() {
                 let lanes = raw_lanes(raw, *connections, 1, &messages).await?;
                 entrants.push(Entrant::new(Contender::Naive, 1, *bytes, lanes));
             }
-            entrants.extend(writers(raw, &store, &messages, *bytes).await?);
+            entrants.extend(own_rows(bench, raw, &store, &messages, *bytes, &mut workers).await?);
         }
         let (rounds, round) = (bench.effort.rounds, bench.effort.round);
         let steps = entrants.len() * (rounds + 1);
@@ -118,16 +119,16 @@ async fn group_commits(
     bench: &Bench<'_>,
     raw: &dyn Raw,
     contender: Contender,
-    callers: &[usize],
+    callers: impl Iterator<Item = usize>,
     messages: &Messages,
     bytes: usize,
     workers: &mut JoinSet<()>,
 ) -> anyhow::Result<Vec<Entrant>> {
     let mut entrants = Vec::new();
-    for callers in callers.iter().filter(|callers| **callers == 1 || **callers >= JOINED_FROM) {
+    for callers in callers.filter(|callers| *callers == 1 || *callers >= JOINED_FROM) {
         let mut candidates = Vec::new();
         // What is for one caller has one connection.
-        for count in raw.connections().iter().filter(|count| *count <= callers) {
+        for count in raw.connections().iter().filter(|count| **count <= callers) {
             let connections = match contender {
                 // Callers are dealt out among the connections, and have a stream each.
                 Contender::Keeper => {
@@ -140,7 +141,7 @@ async fn group_commits(
                 }
                 _ => connect(raw, *count, messages).await?,
             };
-            let lanes = group_commit::callers(connections, *callers, workers);
+            let lanes = group_commit::callers(connections, callers, workers);
             candidates.push(Entrant::new(contender, 1, bytes, lanes));
         }
         entrants.push(best(bench, candidates).await?);
@@ -148,24 +149,52 @@ async fn group_commits(
     Ok(entrants)
 }
 
-/// The engine's own driver at the store's own tables, where that is measured.
-async fn writers(
+/// The engine's own driver at the store's own tables, where that is measured: by itself, and where it
+/// decides, for as many callers as are joined, too.
+async fn own_rows(
+    bench: &Bench<'_>,
     raw: &dyn Raw,
     store: &Store,
     messages: &Messages,
     bytes: usize,
+    workers: &mut JoinSet<()>,
 ) -> anyhow::Result<Vec<Entrant>> {
-    let mut entrants = Vec::new();
-    for (who, decides) in [(Contender::Writer, false), (Contender::Decider, true)] {
-        let stream = ours::stream(&format!("session-writer-{bytes}"), &format!("{who:?}"))?;
-        let first = store.events().store_event(&stream, NewEvent::priming(None)).await?;
-        let writer = raw.writer(APPENDS, stream_key(&first)?, decides, messages.clone()).await?;
-        entrants.extend(writer.map(|connection| {
-            let lane = Box::new(Batches { connection, rows: 1 });
-            Entrant::new(who, 1, bytes, vec![lane])
-        }));
+    let keys = begin(store, &format!("own-{bytes}"), 2).await?;
+    let Some(writer) = raw.writer(APPENDS, keys[0], messages.clone()).await? else {
+        return Ok(Vec::new());
+    };
+    let lone = |who, connection| {
+        let lane = Box::new(Batches { connection, rows: 1 });
+        Entrant::new(who, 1, bytes, vec![lane])
+    };
+    let mut entrants = vec![lone(Contender::Writer, writer)];
+    let decider = raw.decider(APPENDS, &keys[1..], messages.clone()).await?;
+    entrants.extend(decider.map(|connection| lone(Contender::Decider, connection)));
+    for callers in bench.effort.appenders.iter().filter(|callers| **callers >= JOINED_FROM) {
+        let keys = begin(store, &format!("own-{bytes}-{callers}"), *callers).await?;
+        let mut candidates = Vec::new();
+        for count in raw.connections() {
+            let mut connections = Vec::new();
+            for place in 0..*count {
+                // As callers are dealt out.
+                let keys: Vec<_> = keys.iter().skip(place).step_by(*count).copied().collect();
+                connections.extend(raw.decider(APPENDS, &keys, messages.clone()).await?);
+            }
+            let lanes = group_commit::callers(connections, *callers, workers);
+            candidates.push(Entrant::new(Contender::Decider, 1, bytes, lanes));
+        }
+        entrants.push(best(bench, candidates).await?);
     }
     Ok(entrants)
+}
+
+/// Begins streams of sessions of their own, and answers their keys.
+async fn begin(store: &Store, name: &str, streams: usize) -> anyhow::Result<Vec<StreamKey>> {
+    let begin = async |n| {
+        let stream = ours::stream(&format!("session-{name}-{n}"), "request/1")?;
+        stream_key(&store.events().store_event(&stream, NewEvent::priming(None)).await?)
+    };
+    try_join_all((0..streams).map(begin)).await
 }
 
 /// The candidate that a first round finds fastest; a single one needs none.
@@ -198,8 +227,8 @@ pub(crate) async fn requests(bench: &Bench<'_>) -> anyhow::Result<Vec<Append>> {
         let mut limit = best_raw(bench, raw, rows, &messages, REQUEST_BYTES).await?;
         limit.rows = BATCHES[0];
         entrants.push(as_requests(limit));
-        let (callers, bytes, workers) = (&REQUEST_LANES, REQUEST_BYTES, &mut workers);
-        let who = Contender::GroupCommit;
+        let (callers, bytes) = (REQUEST_LANES.into_iter(), REQUEST_BYTES);
+        let (who, workers) = (Contender::GroupCommit, &mut workers);
         let joined = group_commits(bench, raw, who, callers, &messages, bytes, workers).await?;
         entrants.extend(joined.into_iter().map(as_requests));
         for connections in raw.naive_connections() {

@@ -80,11 +80,11 @@ fn table(rows: &[Append], bytes: usize, unit: [&str; 2]) -> Grid {
 /// The raw row that `row` is measured against: for a raw row, itself.
 fn limit_of<'a>(rows: &'a [Append], row: &'a Append) -> Option<&'a Append> {
     match row.contender {
-        Contender::Store | Contender::GroupCommit | Contender::Keeper => {
+        Contender::Store | Contender::GroupCommit | Contender::Keeper | Contender::Decider => {
             raw_limit(rows, row.lanes, row.message_bytes)
         }
         Contender::Raw => Some(row),
-        Contender::Naive | Contender::Writer | Contender::Decider | Contender::Memory => {
+        Contender::Naive | Contender::Writer | Contender::Memory => {
             raw_limit(rows, 1, row.message_bytes)
         }
     }
@@ -95,11 +95,9 @@ fn joined_of<'a>(rows: &'a [Append], who: Contender, row: &Append) -> Option<&'a
     let is_below = match row.contender {
         Contender::Store | Contender::Keeper => true,
         Contender::GroupCommit => who == Contender::GroupCommit,
-        Contender::Raw
-        | Contender::Naive
-        | Contender::Writer
-        | Contender::Decider
-        | Contender::Memory => false,
+        // A lone one has no queue in front of it.
+        Contender::Decider => row.lanes > 1,
+        Contender::Raw | Contender::Naive | Contender::Writer | Contender::Memory => false,
     };
     joined(rows, who, row.lanes, row.message_bytes).filter(|_| is_below)
 }
@@ -110,6 +108,7 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
         lanes => format!("{} {many}", count(lanes)),
     };
     let connections = || lanes("connection", "connections");
+    let callers = || lanes("caller", "callers");
     match row.contender {
         Contender::Store => {
             let label = format!("**this store, {}**", lanes("appender", "appenders"));
@@ -122,16 +121,15 @@ fn label(row: &Append, limit: Option<&Append>) -> String {
         Contender::Raw => {
             format!("raw limit, {}, {} rows a commit", connections(), count(row.rows))
         }
-        Contender::GroupCommit => format!("bare group commit, {}", lanes("caller", "callers")),
-        Contender::Keeper => {
-            format!("bare group commit with streams' rows, {}", lanes("caller", "callers"))
-        }
+        Contender::GroupCommit => format!("bare group commit, {}", callers()),
+        Contender::Keeper => format!("bare group commit with streams' rows, {}", callers()),
         Contender::Naive => format!("naive store, {}", connections()),
         Contender::Writer => {
             format!("the store's own rows by the driver alone, {}", connections())
         }
         Contender::Decider => {
-            format!("the store's own rows by a statement that decides, {}", connections())
+            let by = if row.lanes == 1 { connections() } else { callers() };
+            format!("the store's own rows by a statement that decides, {by}")
         }
         Contender::Memory => "store in memory".to_owned(),
     }

@@ -1,5 +1,5 @@
 use crate::made_up::{self, around};
-use crate::report::{Contender, StoreReport};
+use crate::report::{Append, Contender, StoreReport};
 use crate::stats::Spread;
 
 /// The lines of `text` that hold all `words`.
@@ -70,6 +70,23 @@ fn without_a_large_batch_the_row_names_the_limit_it_is_set_against() {
     let text = made_up::report(vec![store]).markdown(None);
     let rows = lines(&text, &["this store, 1,024 appenders** (limit: 64 rows)", "| 1.200 |"]);
     assert_eq!(rows.len(), 1, "{text}");
+}
+
+#[test]
+fn who_decides_for_several_callers_is_set_against_what_has_as_many() {
+    let mut store = made_up::store("postgres");
+    for lanes in [1, 1024] {
+        let row = store.appends.iter().find(|row| row.lanes == lanes);
+        let decider = Append { contender: Contender::Decider, ..row.unwrap().clone() };
+        store.appends.push(decider);
+    }
+    let text = made_up::report(vec![store]).markdown(None);
+    let shares = |who: &str| {
+        let rows = lines(&text, &["by a statement that decides", who]);
+        rows.iter().map(|row| row.split(" | ").skip(2).take(3).collect()).collect::<Vec<String>>()
+    };
+    assert_eq!(shares(", 1 connection "), ["0.080––"]);
+    assert_eq!(shares(", 1,024 callers "), ["0.9601.000–"]);
 }
 
 #[test]

@@ -33,9 +33,13 @@ DECLARE
     c_revive  CONSTANT integer := 3;
     c_extend  CONSTANT integer := 4;
     v_groups  CONSTANT bigint := cardinality(p_session);
-    -- Groups that just extend a live stream, in the order of these, and the same by group.
+    -- Groups that just extend a live stream, in the order of these, with what they want of them, and
+    -- the same by group.
     v_plain bigint[];
     v_plain_ids bigint[];
+    v_plain_keys bytea[];
+    v_plain_owners text[];
+    v_plain_ttls bigint[];
     v_is_plain boolean[];
     v_was_plain boolean[];
     -- Streams that are locked, if not all groups are plain.
@@ -81,10 +85,13 @@ BEGIN
     PERFORM {commit_as}(p_sync);
     LOOP
         v_now := {now}(p_offset);
-        SELECT coalesce(array_agg(l.n), '{}'), coalesce(array_agg(l.id), '{}')
-        INTO v_plain, v_plain_ids
+        SELECT coalesce(array_agg(l.n), '{}'), coalesce(array_agg(l.id), '{}'), array_agg(l.key),
+            array_agg(l.owner), array_agg(l.ttl)
+        INTO v_plain, v_plain_ids, v_plain_keys, v_plain_owners, v_plain_ttls
         FROM (
-            SELECT w.n, s.id FROM unnest(p_session, p_name) WITH ORDINALITY AS w (session, name, n)
+            SELECT w.n, s.id, s.key, w.owner, w.ttl
+            FROM unnest(p_session, p_name, p_owner, p_ttl)
+                WITH ORDINALITY AS w (session, name, owner, ttl, n)
             JOIN {streams} s ON s.session = w.session AND s.name = w.name
             WHERE {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl,
                     v_now)
@@ -364,11 +371,14 @@ BEGIN
 
     IF cardinality(v_plain) > 0 THEN
         RETURN QUERY
-        SELECT x.o_group, x.o_code, x.o_id, x.o_key, x.o_first_seq, x.o_stored_at, x.o_epoch
+        SELECT l.n, 0::bigint, l.id, l.key, w.first_seq, w.stored_at, w.epoch
         FROM {extend}(
-            v_plain, v_plain_ids, NULL, p_first, p_count, p_bytes, p_last_tag, p_completes, p_owner,
-            p_ttl, p_running, p_tag, p_retry, p_message, p_stream_ttl, p_offset, p_sync, false)
-            AS x;
+            v_plain, v_plain_ids, v_plain_keys, p_first, p_count, p_bytes, p_last_tag, p_completes,
+            v_plain_owners, v_plain_ttls, p_running, p_tag, p_retry, p_message, p_stream_ttl,
+            p_offset, p_sync, false) AS x
+        CROSS JOIN unnest(x.o_groups, x.o_first_seqs, x.o_stored_at, x.o_epochs)
+            AS w (n, first_seq, stored_at, epoch)
+        JOIN unnest(v_plain, v_plain_ids, v_plain_keys) AS l (n, id, key) ON l.n = w.n;
         GET DIAGNOSTICS v_n = ROW_COUNT;
         IF v_n <> cardinality(v_plain) THEN
             RAISE EXCEPTION 'a stream was changed meanwhile' USING ERRCODE = 'MCE01';

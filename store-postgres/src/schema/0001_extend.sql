@@ -6,10 +6,11 @@
 --
 -- A connection with settings of our own does not call this, but sends the statement inside.
 CREATE FUNCTION {extend} (
-    -- Groups, in the order of their streams' numbers: their places in the columns below. With keys,
-    -- a number means only the stream with that key.
+    -- Groups, in the order of their streams' numbers: their places in the columns below. A number
+    -- means only the stream with that key.
     p_groups bigint[], p_ids bigint[], p_keys bytea[],
-    -- Columns of groups and events, as those of `append`.
+    -- Columns of groups and events, as those of `append`; but the leases that groups want stand in
+    -- the order of these groups, as their keys do. What is behind those of the last means nothing.
     p_first bigint[], p_count bigint[], p_bytes bigint[], p_last_tag bigint[],
     p_completes boolean[], p_owner text[], p_ttl bigint[],
     p_running bigint[], p_tag bigint[], p_retry bigint[], p_message text[],
@@ -17,10 +18,10 @@ CREATE FUNCTION {extend} (
     -- Whether the totals are not left to the caller.
     p_counts boolean
 )
--- A row for each group that is stored, as `append` answers it.
+-- One row, of columns: the groups that are stored, in any order, with what of an answer of `append` is
+-- not known before. NULLs if there are none.
 RETURNS TABLE (
-    o_group bigint, o_code bigint, o_id bigint, o_key bytea, o_first_seq bigint,
-    o_stored_at bigint, o_epoch bigint)
+    o_groups bigint[], o_first_seqs bigint[], o_stored_at bigint[], o_epochs bigint[])
 LANGUAGE plpgsql {settings} AS $body$
 BEGIN
     PERFORM {commit_as}(p_sync);
@@ -37,23 +38,27 @@ BEGIN
             unbooked = {unbooked}(s.total_bytes + p_bytes[w.n], s.booked_bytes, s.session),
             owner = CASE
                 WHEN p_completes[w.n] THEN NULL
-                WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], t.now) THEN p_owner[w.n]
+                WHEN {may_lease}(s.owner, s.lease_until, w.owner, t.now) THEN w.owner
                 ELSE s.owner END,
             lease_until = CASE
                 WHEN p_completes[w.n] THEN NULL
-                WHEN {may_lease}(s.owner, s.lease_until, p_owner[w.n], t.now) THEN t.now + p_ttl[w.n]
+                WHEN {may_lease}(s.owner, s.lease_until, w.owner, t.now) THEN t.now + w.ttl
                 ELSE s.lease_until END
-        FROM (SELECT {now}(p_offset) AS now) t CROSS JOIN unnest(p_groups, p_ids) AS w (n, id)
-        WHERE s.id = w.id AND (p_keys IS NULL OR s.key = p_keys[w.n])
+        FROM (SELECT {now}(p_offset) AS now) t
+        -- To take an element of a column of texts, the server walks through those before it.
+        CROSS JOIN unnest(p_groups, p_ids, p_keys, p_owner, p_ttl) AS w (n, id, key, owner, ttl)
+        WHERE s.id = w.id AND s.key = w.key
             AND {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl, t.now)
-        RETURNING w.n, s.id, s.key, s.last_seq - p_count[w.n] AS before,
+        RETURNING w.n, s.id, s.last_seq - p_count[w.n] AS before,
             s.total_bytes - p_bytes[w.n] AS total, s.newest_at, s.reader_epoch),
     stored AS (
         INSERT INTO {events} (stream, seq, tag, stored_at, running_bytes, retry_ms, message)
         SELECT x.id, x.before + i - p_first[x.n] + 1, p_tag[i], x.newest_at,
             x.total + p_running[i], p_retry[i], p_message[i]
         FROM extended x
-        CROSS JOIN generate_series(p_first[x.n], p_first[x.n] + p_count[x.n] - 1) AS i),
+        -- As a column, and not as a table, which the server would make for each group.
+        CROSS JOIN LATERAL (
+            SELECT generate_series(p_first[x.n], p_first[x.n] + p_count[x.n] - 1) AS i) e),
     -- Its rows are looked for after all of `extended` is read: it comes last, and asks what that
     -- has done.
     counted AS (
@@ -63,6 +68,7 @@ BEGIN
             SELECT sum(p_count[x.n])::bigint AS events, sum(p_bytes[x.n])::bigint AS bytes
             FROM extended x) c
         WHERE p_counts AND c.events > 0 AND t.shard = {free_shard})
-    SELECT x.n, 0::bigint, x.id, x.key, x.before + 1, x.newest_at, x.reader_epoch FROM extended x;
+    SELECT array_agg(x.n), array_agg(x.before + 1), array_agg(x.newest_at), array_agg(x.reader_epoch)
+    FROM extended x;
 END
 $body$;
