@@ -174,6 +174,61 @@ async fn an_event_alone_is_stored_as_one_beside_others() {
     scope.tear_down().await;
 }
 
+/// Some groups of a batch want a lease, some events say when to come back or have no message.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_group_of_a_batch_gets_what_it_wants() {
+    let scope = Scope::shared().await;
+    let one = scope.backend(&Clock::system()).await.unwrap();
+    let other = scope.backend(&Clock::system()).await.unwrap();
+    let streams = ["a", "b", "c", "d"].map(|name| stream("s", name));
+    append(&one, &streams.each_ref()).await;
+    let wanted = |step: u64, stream: u64| {
+        let number = step * 10 + stream;
+        // Which is over at once, for the next owner.
+        let lease = Lease::new(format!("owner {number}"), Duration::ZERO);
+        PendingEvent {
+            message: (stream != 1).then(|| Message::from_value(&number).unwrap()),
+            retry_ms: (step > 0 && stream == 2).then_some(number),
+            lease: (stream != 3).then_some(lease),
+            ..event()
+        }
+    };
+    // Extended by themselves, out of `append`, where a group stands before them, and out of `start`
+    // with one behind them and one among them.
+    for (step, backend, beside) in [
+        (0, &one, None),
+        (1, &one, None),
+        (2, &other, Some(("A", event()))),
+        (3, &one, Some(("e", priming()))),
+        (4, &one, Some(("A", end()))),
+    ] {
+        let events: Vec<_> = (0..).take(streams.len()).map(|stream| wanted(step, stream)).collect();
+        let groups = streams.iter().zip(&events).map(|(of, event)| group(of, vec![event.clone()]));
+        let beside = beside.map(|(name, event)| group(&stream("s", name), vec![event]));
+        let groups: Vec<_> = groups.chain(beside).collect();
+        for answer in backend.append(&groups, &settings()).await.unwrap() {
+            answer.unwrap();
+        }
+        for (stream, wanted) in streams.iter().zip(&events) {
+            let meta = one.find(stream).await.unwrap().unwrap().meta;
+            let page = one.read(&meta.key, meta.last_seq - 1, PageLimit::PAGE).await.unwrap();
+            let last = &page.unwrap().events[0];
+            assert_eq!((last.tag, &last.message), (wanted.tag, &wanted.message), "step {step}");
+            assert_eq!(last.retry_ms, wanted.retry_ms, "step {step}");
+            let owner = meta.lease.map(|lease| lease.owner);
+            assert_eq!(
+                owner,
+                wanted.lease.as_ref().map(|lease| lease.owner.clone()),
+                "step {step}"
+            );
+        }
+    }
+    compare_booked(&scope, &one).await;
+    one.close().await.unwrap();
+    other.close().await.unwrap();
+    scope.tear_down().await;
+}
+
 /// A row of the totals is locked until its transaction is committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_connection_that_appends_has_totals_of_its_own() {
