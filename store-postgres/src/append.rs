@@ -1,4 +1,4 @@
-//! Appending: one call for a batch, whose rows answer its groups by their numbers, or its only event.
+//! Appending: one call for a batch, which answers its groups by their numbers, or its only event.
 //!
 //! Where this instance knows the rows of all streams, or they look new, it says so; else, or where
 //! that does not hold any more, the server looks the streams up.
@@ -101,10 +101,8 @@ impl Appender<'_> {
                 let alone = |row| Ok((*place, stored(row, place.key, 0).map_err(unreadable)?));
                 Ok(vec![rows.first().map(alone)])
             }
-            Answers::Together(order, places) => {
-                together(rows.first(), order, places).map_err(unreadable)
-            }
-            Answers::Each(order) => each(&rows, order, self.settings),
+            Answers::Together(groups) => together(rows.first(), groups).map_err(unreadable),
+            Answers::Each(order) => each(&rows, order, self.settings).map_err(unreadable),
         }
     }
 }
@@ -113,45 +111,55 @@ impl Appender<'_> {
 fn each(rows: &[PgRow], order: &[usize], settings: &Settings) -> Result<Vec<Answer>> {
     let mut answers: Vec<Answer> = order.iter().map(|_| None).collect();
     for row in rows {
-        let number = column(row, 0).map_err(unreadable)?;
-        if let Some(at) = numbered(order, number) {
-            let answer = answer(row, settings);
-            answers[*at] = Some(answer.unwrap_or_else(|error| Err(unreadable(error))));
-        }
+        let at = *numbered(order, column(row, 0)?)?;
+        let answer = answer(row, settings).unwrap_or_else(|error| Err(unreadable(error)));
+        note(&mut answers, at, answer)?;
     }
     Ok(answers)
 }
 
-/// The answers in the columns of `row`, of groups by their numbers in `order`, whose streams are at
-/// `places`.
-fn together(row: Option<&PgRow>, order: &[usize], places: &[Place]) -> Result<Vec<Answer>> {
-    let mut answers: Vec<Answer> = order.iter().map(|_| None).collect();
-    let Some(row) = row else { return Ok(answers) };
+/// The answers in the columns of `row`: groups by their numbers in `groups`, and where their streams
+/// are.
+fn together(row: Option<&PgRow>, groups: &[(usize, Place)]) -> Result<Vec<Answer>> {
+    let row = row.ok_or_else(|| damaged("PostgreSQL gave no answer"))?;
     // NULL if nothing is stored.
     let ints = |at| column::<Option<Vec<i64>>>(row, at).map(Option::unwrap_or_default);
     let (numbers, first_seqs, stored_at, epochs) = (ints(0_usize)?, ints(1)?, ints(2)?, ints(3)?);
     if [first_seqs.len(), stored_at.len(), epochs.len()] != [numbers.len(); 3] {
-        let message = "PostgreSQL answered in columns of several lengths".into();
-        return Err(Error::Corrupt { message, cause: None });
+        return Err(damaged("PostgreSQL answered in columns of several lengths"));
     }
+    let mut answers: Vec<Answer> = groups.iter().map(|_| None).collect();
     let stored = first_seqs.into_iter().zip(stored_at).zip(epochs);
     for (number, ((first_seq, stored_at), reader_epoch)) in numbers.into_iter().zip(stored) {
-        if let (Some(at), Some(place)) = (numbered(order, number), numbered(places, number)) {
-            let appended = Appended {
-                key: place.key,
-                first_seq: first_seq.cast_unsigned(),
-                stored_at: Timestamp(stored_at),
-                reader_epoch: reader_epoch.cast_unsigned(),
-            };
-            answers[*at] = Some(Ok((*place, appended)));
-        }
+        let (at, place) = *numbered(groups, number)?;
+        let appended = Appended {
+            key: place.key,
+            first_seq: first_seq.cast_unsigned(),
+            stored_at: Timestamp(stored_at),
+            reader_epoch: reader_epoch.cast_unsigned(),
+        };
+        note(&mut answers, at, Ok((place, appended)))?;
     }
     Ok(answers)
 }
 
 /// Of `all`, what has that number.
-fn numbered<T>(all: &[T], number: i64) -> Option<&T> {
-    usize::try_from(number).ok().and_then(|number| all.get(number.checked_sub(1)?))
+fn numbered<T>(all: &[T], number: i64) -> Result<&T> {
+    let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    let one = place.and_then(|place| all.get(place));
+    one.ok_or_else(|| damaged("PostgreSQL answered for a group that it was not given"))
+}
+
+/// Notes the only answer to the group at `at`.
+fn note(answers: &mut [Answer], at: usize, answer: Result<(Place, Appended)>) -> Result<()> {
+    match answers[at].replace(answer) {
+        None => Ok(()),
+        Some(_) => Err(damaged("PostgreSQL answered twice for a group")),
+    }
+}
+
+fn damaged(message: &'static str) -> Error {
+    Error::Corrupt { message: message.into(), cause: None }
 }
 
 /// What the callers are told; `otherwise` of a group without an answer.
@@ -190,9 +198,8 @@ fn answer(row: &PgRow, settings: &Settings) -> Result<Result<(Place, Appended)>>
 
 fn appended(row: &PgRow) -> Result<(Place, Appended)> {
     let key: Vec<u8> = column(row, 3)?;
-    let damaged =
-        |_| Error::Corrupt { message: "PostgreSQL holds a damaged stream key".into(), cause: None };
-    let key = StreamKey(key.try_into().map_err(damaged)?);
+    let key = key.try_into().map_err(|_| damaged("PostgreSQL holds a damaged stream key"))?;
+    let key = StreamKey(key);
     Ok((Place { id: column(row, 2)?, key }, stored(row, key, 4)?))
 }
 

@@ -25,14 +25,13 @@ pub(crate) struct Batch<'a> {
     pub(crate) answers: Answers,
 }
 
-/// What the rows of an answer mean.
+/// How a batch is answered.
 pub(crate) enum Answers {
-    /// Each a group, by its number in this order.
+    /// A row each, a group by its number in this order.
     Each(Vec<usize>),
-    /// One row of columns: an answer of `extend`. Groups by their numbers in this order, and where
-    /// their streams are.
-    Together(Vec<usize>, Vec<Place>),
-    /// The only group, of the stream there: an answer of `extend_one`.
+    /// One row of columns, of `extend`: groups by their numbers in this order, whose streams are there.
+    Together(Vec<(usize, Place)>),
+    /// At most one row, of `extend_one`: the only group, whose stream is there.
     Alone(Place),
 }
 
@@ -140,7 +139,8 @@ pub(crate) fn short<'a>(
         there.len() == ordered.len() && !ordered.iter().any(|group| completes(group));
     if only_goes_on {
         let call = extend(columns, &there, terms);
-        return Some(Batch { call, answers: Answers::Together(order, there) });
+        let groups = order.into_iter().zip(there).collect();
+        return Some(Batch { call, answers: Answers::Together(groups) });
     }
     let call = start(&ordered, columns, &there, terms);
     Some(Batch { call, answers: Answers::Each(order) })

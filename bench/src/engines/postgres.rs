@@ -104,14 +104,15 @@ impl Postgres {
         Ok(Inserts { connection, one, many, turns, messages })
     }
 
-    /// A connection such as the store's, and a row of the totals that no other one of the run has.
+    /// A connection such as the store's, and a row of the totals that no other one works with at the
+    /// same time.
     async fn at_the_store(&self) -> anyhow::Result<(PgConnection, u64)> {
         /// The store's own two take the first of them.
         const TOTALS: std::ops::Range<u64> = 32..64;
         let mut connection = self.connect().await?;
         // As the store's connections, whose tables may have no statistics yet.
-        let planner = "SET enable_seqscan = off; SET jit = off;
-            SET plan_cache_mode = force_generic_plan";
+        let planner = "SET enable_seqscan = off; SET enable_hashjoin = off; \
+            SET enable_mergejoin = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
         sqlx::raw_sql(planner).execute(&mut connection).await?;
         let turn = self.at_the_store.fetch_add(1, Ordering::Relaxed);
         Ok((connection, TOTALS.start + turn % (TOTALS.end - TOTALS.start)))
@@ -313,13 +314,13 @@ fn deciding(schema: &str, totals: u64) -> Arc<str> {
 
 /// The same for several streams, in columns.
 fn deciding_many(schema: &str, totals: u64) -> Arc<str> {
-    let from = "CROSS JOIN unnest($1::bigint[], $2::bigint[], $3::text[], $4::bytea[])
-        AS w (id, bytes, message, key)";
-    let kept = decided(schema, ["w.id", "w.key", "w.bytes", from, ", w.message, w.bytes"]);
+    let from = "CROSS JOIN unnest($1::bigint[], $2::bigint[], $4::bytea[]) WITH ORDINALITY
+        AS w (id, bytes, key, place)";
+    let kept = decided(schema, ["w.id", "w.key", "w.bytes", from, ", w.place, w.bytes"]);
     let counted = "SELECT count(*) AS events, sum(bytes)::bigint AS bytes FROM kept";
     let answer =
         "array_agg(id), array_agg(last_seq), array_agg(newest_at), array_agg(reader_epoch)";
-    storing(schema, totals, [&kept, "message", counted, answer])
+    storing(schema, totals, [&kept, "($3::text[])[place]", counted, answer])
 }
 
 /// What is asked of the row of a stream: where its next event comes, whether it is the right one, by
@@ -331,7 +332,7 @@ fn decided(schema: &str, [id, key, bytes, from, returning]: [&str; 5]) -> String
             active_at = greatest(s.active_at, t.now), unbooked = true,
             large = {schema}.large(s.total_bytes + {bytes}, s.removed_bytes)
         FROM (SELECT {schema}.now(0) AS now) t {from}
-        WHERE s.id = {id} AND s.key = {key} AND NOT s.complete AND s.expired_at IS NULL
+        WHERE s.id = {id} AND (s.key = {key}) IS TRUE AND NOT s.complete AND s.expired_at IS NULL
         RETURNING s.id, s.last_seq, s.total_bytes, s.newest_at, s.reader_epoch {returning}"
     )
 }

@@ -168,8 +168,10 @@ async fn own_rows(
         Entrant::new(who, 1, bytes, vec![lane])
     };
     let mut entrants = vec![lone(Contender::Writer, writer)];
-    let decider = raw.decider(APPENDS, &keys[1..], messages.clone()).await?;
-    entrants.extend(decider.map(|connection| lone(Contender::Decider, connection)));
+    let Some(decider) = raw.decider(APPENDS, &keys[1..], messages.clone()).await? else {
+        return Ok(entrants);
+    };
+    entrants.push(lone(Contender::Decider, decider));
     for callers in bench.effort.appenders.iter().filter(|callers| **callers >= JOINED_FROM) {
         let keys = begin(store, &format!("own-{bytes}-{callers}"), *callers).await?;
         let mut candidates = Vec::new();

@@ -371,14 +371,14 @@ BEGIN
 
     IF cardinality(v_plain) > 0 THEN
         RETURN QUERY
-        SELECT l.n, 0::bigint, l.id, l.key, w.first_seq, w.stored_at, w.epoch
+        SELECT v_plain[w.place], 0::bigint, v_plain_ids[w.place], v_plain_keys[w.place],
+            w.first_seq, w.stored_at, w.epoch
         FROM {extend}(
             v_plain, v_plain_ids, v_plain_keys, p_first, p_count, p_bytes, p_last_tag, p_completes,
             v_plain_owners, v_plain_ttls, p_running, p_tag, p_retry, p_message, p_stream_ttl,
             p_offset, p_sync, false) AS x
-        CROSS JOIN unnest(x.o_groups, x.o_first_seqs, x.o_stored_at, x.o_epochs)
-            AS w (n, first_seq, stored_at, epoch)
-        JOIN unnest(v_plain, v_plain_ids, v_plain_keys) AS l (n, id, key) ON l.n = w.n;
+        CROSS JOIN unnest(x.o_places, x.o_first_seqs, x.o_stored_at, x.o_epochs)
+            AS w (place, first_seq, stored_at, epoch);
         GET DIAGNOSTICS v_n = ROW_COUNT;
         IF v_n <> cardinality(v_plain) THEN
             RAISE EXCEPTION 'a stream was changed meanwhile' USING ERRCODE = 'MCE01';

@@ -1,6 +1,6 @@
 -- Appends to live streams whose numbers are known, all at once: nothing is touched but their rows,
--- their events and the totals. A group whose stream is gone, or not live any more, gets no row, and
--- changes nothing. What its bytes add to a stream's session is booked later.
+-- their events and the totals. A group whose stream is gone, or not live any more, is not in the
+-- answer, and changes nothing. What its bytes add to a stream's session is booked later.
 --
 -- Streams are locked in the order in which they are given, then a row of the totals.
 --
@@ -18,10 +18,10 @@ CREATE FUNCTION {extend} (
     -- Whether the totals are not left to the caller.
     p_counts boolean
 )
--- One row, of columns: the groups that are stored, in any order, with what of an answer of `append` is
--- not known before. NULLs if there are none.
+-- One row, of columns: which of the groups given are stored, in any order, with what of an answer of
+-- `append` is not known before. NULLs if there are none.
 RETURNS TABLE (
-    o_groups bigint[], o_first_seqs bigint[], o_stored_at bigint[], o_epochs bigint[])
+    o_places bigint[], o_first_seqs bigint[], o_stored_at bigint[], o_epochs bigint[])
 LANGUAGE plpgsql {settings} AS $body$
 BEGIN
     PERFORM {commit_as}(p_sync);
@@ -46,10 +46,12 @@ BEGIN
                 ELSE s.lease_until END
         FROM (SELECT {now}(p_offset) AS now) t
         -- To take an element of a column of texts, the server walks through those before it.
-        CROSS JOIN unnest(p_groups, p_ids, p_keys, p_owner, p_ttl) AS w (n, id, key, owner, ttl)
-        WHERE s.id = w.id AND s.key = w.key
+        CROSS JOIN unnest(p_groups, p_ids, p_keys, p_owner, p_ttl) WITH ORDINALITY
+            AS w (n, id, key, owner, ttl, place)
+        -- Not by the keys' index, which is the larger one.
+        WHERE s.id = w.id AND (s.key = w.key) IS TRUE
             AND {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl, t.now)
-        RETURNING w.n, s.id, s.last_seq - p_count[w.n] AS before,
+        RETURNING w.n, w.place, s.id, s.last_seq - p_count[w.n] AS before,
             s.total_bytes - p_bytes[w.n] AS total, s.newest_at, s.reader_epoch),
     stored AS (
         INSERT INTO {events} (stream, seq, tag, stored_at, running_bytes, retry_ms, message)
@@ -68,7 +70,8 @@ BEGIN
             SELECT sum(p_count[x.n])::bigint AS events, sum(p_bytes[x.n])::bigint AS bytes
             FROM extended x) c
         WHERE p_counts AND c.events > 0 AND t.shard = {free_shard})
-    SELECT array_agg(x.n), array_agg(x.before + 1), array_agg(x.newest_at), array_agg(x.reader_epoch)
+    SELECT array_agg(x.place), array_agg(x.before + 1), array_agg(x.newest_at),
+        array_agg(x.reader_epoch)
     FROM extended x;
 END
 $body$;

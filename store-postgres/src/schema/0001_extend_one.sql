@@ -5,7 +5,7 @@ CREATE FUNCTION {extend_one} (
     p_tag bigint, p_retry bigint, p_message text,
     p_stream_ttl bigint, p_offset bigint, p_sync text
 )
--- A row if it is stored, with what of an answer of `extend` is not known before.
+-- A row if it is stored, with what of an answer of `append` is not known before.
 RETURNS TABLE (o_first_seq bigint, o_stored_at bigint, o_epoch bigint)
 LANGUAGE plpgsql {settings} AS $body$
 BEGIN
@@ -25,7 +25,7 @@ BEGIN
                 WHEN {may_lease}(s.owner, s.lease_until, p_owner, t.now) THEN t.now + p_ttl
                 ELSE s.lease_until END
         FROM (SELECT {now}(p_offset) AS now) t
-        WHERE s.id = p_id AND s.key = p_key
+        WHERE s.id = p_id AND (s.key = p_key) IS TRUE -- As in `extend`.
             AND {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl, t.now)
         RETURNING s.id, s.last_seq, s.total_bytes, s.newest_at, s.reader_epoch),
     stored AS (

@@ -74,15 +74,15 @@ BEGIN
     END IF;
 
     IF c_known > 0 THEN
-        SELECT array_agg(w.first_seq ORDER BY w.n), array_agg(w.stored_at ORDER BY w.n),
-            array_agg(w.epoch ORDER BY w.n)
+        SELECT array_agg(w.first_seq ORDER BY w.place), array_agg(w.stored_at ORDER BY w.place),
+            array_agg(w.epoch ORDER BY w.place)
         INTO v_first_seq, v_stored_at, v_epoch
         FROM {extend}(
             ARRAY(SELECT generate_series(1, c_known)), p_known, p_keys, p_first, p_count, p_bytes,
             p_last_tag, p_completes, p_owner, p_ttl, p_running, p_tag, p_retry, p_message,
             p_stream_ttl, p_offset, p_sync, false) AS x
-        CROSS JOIN unnest(x.o_groups, x.o_first_seqs, x.o_stored_at, x.o_epochs)
-            AS w (n, first_seq, stored_at, epoch);
+        CROSS JOIN unnest(x.o_places, x.o_first_seqs, x.o_stored_at, x.o_epochs)
+            AS w (place, first_seq, stored_at, epoch);
         IF cardinality(v_first_seq) IS DISTINCT FROM c_known THEN
             RAISE SQLSTATE 'MCE02';
         END IF;

@@ -177,11 +177,14 @@ async fn an_event_alone_is_stored_as_one_beside_others() {
 /// Some groups of a batch want a lease, some events say when to come back or have no message.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_group_of_a_batch_gets_what_it_wants() {
-    let scope = Scope::shared().await;
+    let server = Postgres::own(&[("track_functions", "pl")]).await.unwrap();
+    let scope = Scope::on(server.url());
     let one = scope.backend(&Clock::system()).await.unwrap();
     let other = scope.backend(&Clock::system()).await.unwrap();
     let streams = ["a", "b", "c", "d"].map(|name| stream("s", name));
-    append(&one, &streams.each_ref()).await;
+    let between = stream("s", "between");
+    append(&one, &[&streams[0], &between]).await;
+    append(&one, &streams.each_ref()[1..]).await;
     let wanted = |step: u64, stream: u64| {
         let number = step * 10 + stream;
         // Which is over at once, for the next owner.
@@ -193,14 +196,14 @@ async fn each_group_of_a_batch_gets_what_it_wants() {
             ..event()
         }
     };
-    // Extended by themselves, out of `append`, where a group stands before them, and out of `start`
-    // with one behind them and one among them.
+    // Extended by themselves, out of `append`, where a group stands before them, and out of `start`,
+    // with one behind them that begins, and one among them that ends.
     for (step, backend, beside) in [
         (0, &one, None),
         (1, &one, None),
         (2, &other, Some(("A", event()))),
         (3, &one, Some(("e", priming()))),
-        (4, &one, Some(("A", end()))),
+        (4, &one, Some(("between", end()))),
     ] {
         let events: Vec<_> = (0..).take(streams.len()).map(|stream| wanted(step, stream)).collect();
         let groups = streams.iter().zip(&events).map(|(of, event)| group(of, vec![event.clone()]));
@@ -226,7 +229,56 @@ async fn each_group_of_a_batch_gets_what_it_wants() {
     compare_booked(&scope, &one).await;
     one.close().await.unwrap();
     other.close().await.unwrap();
+    eventually(Duration::from_secs(10), "calls are counted", async || {
+        scope.calls().await == [3, 3, 0, 2]
+    })
+    .await;
     scope.tear_down().await;
+}
+
+/// What it answers for is stored already.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_badly_is_not_sent_again() {
+    let mut scope = Scope::shared().await;
+    // Then it calls the function.
+    scope.options.notify = false;
+    let backend = scope.backend(&Clock::system()).await.unwrap();
+    let streams = [stream("s", "a"), stream("s", "b")];
+    assert_eq!(seqs(&append(&backend, &streams.each_ref()).await), [1, 1]);
+    let columns = |numbers: &str, seqs: &str| {
+        let all = [numbers, seqs, "1,1", "0,0"].map(|column| format!("'{{{column}}}'::bigint[]"));
+        format!("RETURN QUERY SELECT {}", all.join(", "))
+    };
+    for (answer, told) in [
+        ("RETURN".to_owned(), "no answer"),
+        (columns("1,3", "2,2"), "not given"),
+        (columns("1,1", "2,2"), "twice"),
+        (columns("1,2", "2"), "lengths"),
+    ] {
+        answer_instead_of_extending(&scope, &answer).await;
+        let groups = streams.each_ref().map(|stream| group(stream, vec![event()]));
+        let error = backend.append(&groups, &settings()).await.unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+        assert!(format!("{error:?}").contains(told), "{error:?}");
+    }
+    backend.close().await.unwrap();
+    scope.tear_down().await;
+}
+
+async fn answer_instead_of_extending(scope: &Scope, answer: &str) {
+    let replace =
+        "CREATE OR REPLACE FUNCTION %s(%s) RETURNS %s LANGUAGE plpgsql AS $f$ BEGIN %s; END $f$";
+    scope
+        .run(format!(
+            "DO $do$ BEGIN EXECUTE (
+                SELECT format('{replace}', f.oid::regproc, pg_get_function_arguments(f.oid),
+                    pg_get_function_result(f.oid), $answer${answer}$answer$)
+                FROM pg_proc f
+                WHERE f.proname = 'extend' AND f.pronamespace = '\"{}\"'::regnamespace);
+            END $do$",
+            scope.schema()
+        ))
+        .await;
 }
 
 /// A row of the totals is locked until its transaction is committed.
