@@ -153,14 +153,14 @@ impl Argument<'_> {
         const EACH: usize = 12;
         const ARRAY: usize = 32;
         const KEY: usize = EACH + size_of::<StreamKey>();
-        let text = |text: &Option<&str>| EACH + text.map_or(0, str::len);
+        let text = |text: Option<&str>| EACH + text.map_or(0, str::len);
         match self {
             Self::Integer(_) | Self::Flag(_) => EACH,
-            Self::Text(one) => text(one),
+            Self::Text(one) => text(*one),
             Self::Key(_) => KEY,
             Self::Integers(integers) => ARRAY + EACH * integers.len(),
             Self::Flags(flags) => ARRAY + EACH * flags.len(),
-            Self::Texts(texts) => ARRAY + texts.iter().map(text).sum::<usize>(),
+            Self::Texts(texts) => ARRAY + texts.iter().copied().map(text).sum::<usize>(),
             Self::Keys(keys) => ARRAY + KEY * keys.len(),
         }
     }
