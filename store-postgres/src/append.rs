@@ -113,7 +113,7 @@ fn each(rows: &[PgRow], order: &[usize], settings: &Settings) -> Result<Vec<Answ
     for row in rows {
         let at = *numbered(order, column(row, 0)?)?;
         let answer = answer(row, settings).unwrap_or_else(|error| Err(unreadable(error)));
-        note(&mut answers, at, answer)?;
+        put(&mut answers, at, answer)?;
     }
     Ok(answers)
 }
@@ -138,7 +138,7 @@ fn together(row: Option<&PgRow>, groups: &[(usize, Place)]) -> Result<Vec<Answer
             stored_at: Timestamp(stored_at),
             reader_epoch: reader_epoch.cast_unsigned(),
         };
-        note(&mut answers, at, Ok((place, appended)))?;
+        put(&mut answers, at, Ok((place, appended)))?;
     }
     Ok(answers)
 }
@@ -150,8 +150,8 @@ fn numbered<T>(all: &[T], number: i64) -> Result<&T> {
     one.ok_or_else(|| damaged("PostgreSQL answered for a group that it was not given"))
 }
 
-/// Notes the only answer to the group at `at`.
-fn note(answers: &mut [Answer], at: usize, answer: Result<(Place, Appended)>) -> Result<()> {
+/// Puts the only answer to a group to its place.
+fn put(answers: &mut [Answer], at: usize, answer: Result<(Place, Appended)>) -> Result<()> {
     match answers[at].replace(answer) {
         None => Ok(()),
         Some(_) => Err(damaged("PostgreSQL answered twice for a group")),
