@@ -84,8 +84,8 @@ pub(crate) trait Raw: Send + Sync {
         Ok(None)
     }
 
-    /// The same to `streams` by turns, of which a commit has room for one event each; and decides what
-    /// no store may leave to others. `None` where that is not measured.
+    /// The same to `streams` by turns, of which a commit has room for one event each; and decides
+    /// what no store may leave to others. `None` where that is not measured.
     async fn decider(
         &self,
         _store: &str,

@@ -118,8 +118,8 @@ fn each(rows: &[PgRow], order: &[usize], settings: &Settings) -> Result<Vec<Answ
     Ok(answers)
 }
 
-/// The answers in the columns of `row`: groups by their numbers in `groups`, and where their streams
-/// are.
+/// The answers in the columns of `row`: of groups by their numbers in `groups`, whose streams are
+/// at these places.
 fn together(row: Option<&PgRow>, groups: &[(usize, Place)]) -> Result<Vec<Answer>> {
     let row = row.ok_or_else(|| damaged("PostgreSQL gave no answer"))?;
     // NULL if nothing is stored.

@@ -27,9 +27,10 @@ pub(crate) struct Batch<'a> {
 
 /// How a batch is answered.
 pub(crate) enum Answers {
-    /// A row each, a group by its number in this order.
+    /// A row for each group, by its number in this order.
     Each(Vec<usize>),
-    /// One row of columns, of `extend`: groups by their numbers in this order, whose streams are there.
+    /// One row of columns, of `extend`: groups by their numbers in this order, with where their
+    /// streams are.
     Together(Vec<(usize, Place)>),
     /// At most one row, of `extend_one`: the only group, whose stream is there.
     Alone(Place),
@@ -288,8 +289,8 @@ fn columns<'a>(groups: impl Iterator<Item = &'a Group>) -> (Columns<'a>, Contest
             contested.ttl.push(millis(lease.ttl));
         }
     }
-    // PostgreSQL looks for each element of a column from its beginning, if there is a NULL in it. What
-    // is beyond its end is NULL at once.
+    // PostgreSQL looks for each element of a column from its beginning, if there is a NULL in it.
+    // What is beyond its end is NULL at once.
     if columns.retry.iter().all(Option::is_none) {
         columns.retry.clear();
     }

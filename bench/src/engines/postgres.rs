@@ -104,8 +104,8 @@ impl Postgres {
         Ok(Inserts { connection, one, many, turns, messages })
     }
 
-    /// A connection such as the store's, and a row of the totals that no other one works with at the
-    /// same time.
+    /// A connection such as the store's, and a row of the totals that no other one works with at
+    /// the same time.
     async fn at_the_store(&self) -> anyhow::Result<(PgConnection, u64)> {
         /// The store's own two take the first of them.
         const TOTALS: std::ops::Range<u64> = 32..64;
@@ -318,13 +318,14 @@ fn deciding_many(schema: &str, totals: u64) -> Arc<str> {
         AS w (id, bytes, key, place)";
     let kept = decided(schema, ["w.id", "w.key", "w.bytes", from, ", w.place, w.bytes"]);
     let counted = "SELECT count(*) AS events, sum(bytes)::bigint AS bytes FROM kept";
+    // Messages are asked for as the store asks.
     let answer =
         "array_agg(id), array_agg(last_seq), array_agg(newest_at), array_agg(reader_epoch)";
     storing(schema, totals, [&kept, "($3::text[])[place]", counted, answer])
 }
 
-/// What is asked of the row of a stream: where its next event comes, whether it is the right one, by
-/// its key, and may go on. No lease is wanted, and no stream expires.
+/// What is asked of the row of a stream: where its next event comes, whether it is the right one,
+/// by its key, and may go on. No lease is wanted, and no stream expires.
 fn decided(schema: &str, [id, key, bytes, from, returning]: [&str; 5]) -> String {
     format!(
         "UPDATE {schema}.streams s SET last_seq = s.last_seq + 1, last_tag = 7,

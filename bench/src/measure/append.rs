@@ -149,8 +149,8 @@ async fn group_commits(
     Ok(entrants)
 }
 
-/// The engine's own driver at the store's own tables, where that is measured: by itself, and where it
-/// decides, for as many callers as are joined, too.
+/// The engine's own driver at the store's own tables, where that is measured: by itself, and where
+/// it decides, for as many callers as are joined, too.
 async fn own_rows(
     bench: &Bench<'_>,
     raw: &dyn Raw,

@@ -33,8 +33,8 @@ DECLARE
     c_revive  CONSTANT integer := 3;
     c_extend  CONSTANT integer := 4;
     v_groups  CONSTANT bigint := cardinality(p_session);
-    -- Groups that just extend a live stream, in the order of these, with what they want of them, and
-    -- the same by group.
+    -- Groups that just extend a live stream, in the order of these, with what they want of them,
+    -- and the same by group.
     v_plain bigint[];
     v_plain_ids bigint[];
     v_plain_keys bytea[];

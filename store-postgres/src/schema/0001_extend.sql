@@ -18,8 +18,8 @@ CREATE FUNCTION {extend} (
     -- Whether the totals are not left to the caller.
     p_counts boolean
 )
--- One row, of columns: which of the groups given are stored, in any order, with what of an answer of
--- `append` is not known before. NULLs if there are none.
+-- One row, of columns: of the groups that are stored, in any order, which of those given each is (1
+-- for the first), with what of an answer of `append` is not known before. NULLs if there are none.
 RETURNS TABLE (
     o_places bigint[], o_first_seqs bigint[], o_stored_at bigint[], o_epochs bigint[])
 LANGUAGE plpgsql {settings} AS $body$
@@ -48,7 +48,7 @@ BEGIN
         -- To take an element of a column of texts, the server walks through those before it.
         CROSS JOIN unnest(p_groups, p_ids, p_keys, p_owner, p_ttl) WITH ORDINALITY
             AS w (n, id, key, owner, ttl, place)
-        -- Not by the keys' index, which is the larger one.
+        -- `IS TRUE`, so that the planner does not take the keys' index, which is the larger one.
         WHERE s.id = w.id AND (s.key = w.key) IS TRUE
             AND {is_live}(s.complete, s.expired_at, s.active_at, s.lease_until, p_stream_ttl, t.now)
         RETURNING w.n, w.place, s.id, s.last_seq - p_count[w.n] AS before,
