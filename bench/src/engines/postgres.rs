@@ -318,9 +318,9 @@ fn deciding_many(schema: &str, totals: u64) -> Arc<str> {
         AS w (id, bytes, key, place)";
     let kept = decided(schema, ["w.id", "w.key", "w.bytes", from, ", w.place, w.bytes"]);
     let counted = "SELECT count(*) AS events, sum(bytes)::bigint AS bytes FROM kept";
-    // Messages are asked for as the store asks.
     let answer =
         "array_agg(id), array_agg(last_seq), array_agg(newest_at), array_agg(reader_epoch)";
+    // Messages are asked for as the store asks.
     storing(schema, totals, [&kept, "($3::text[])[place]", counted, answer])
 }
 
